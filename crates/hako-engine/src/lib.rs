@@ -1,0 +1,1 @@
+//! Containers, images, networks and events: the only place where they meet

@@ -1,0 +1,1 @@
+//! The parent of a container's processes: terminal, log, exit status

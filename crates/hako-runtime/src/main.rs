@@ -1,0 +1,3 @@
+//! OCI runtime: bundle to process, with runc's command line
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Seccomp profile to BPF program, with an interpreter for its tests

@@ -1,0 +1,1 @@
+//! Layers to a root file system that mounts at once

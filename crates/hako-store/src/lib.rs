@@ -1,0 +1,1 @@
+//! Blobs by digest, image names, owners and leases on disk

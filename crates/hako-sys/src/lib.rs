@@ -1,0 +1,1 @@
+//! System calls that rustix lacks, behind safe APIs over owned file descriptors: the one crate with unsafe

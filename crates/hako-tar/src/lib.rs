@@ -1,0 +1,1 @@
+//! Byte-exact tar reader and writer; gzip and zstd codecs

@@ -1,0 +1,1 @@
+//! Go templates over JSON values, for --format
