@@ -1,0 +1,86 @@
+//! Many descriptors at once.
+
+use std::os::fd::RawFd;
+
+use rustix::io::Errno;
+
+const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
+
+/// Marks every descriptor from `first` on close-on-exec, so that nothing the
+/// caller inherited or forgot reaches the next program (CVE-2016-9962,
+/// CVE-2024-21626). Kernels before 5.11 lack the flag: then `/proc/self/fd`
+/// is walked.
+pub fn cloexec_from(first: RawFd) -> Result<(), Errno> {
+    // SAFETY: integers only; marking descriptors close-on-exec does not
+    // invalidate any of them in this process.
+    let ret = crate::check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            CLOSE_RANGE_CLOEXEC,
+        )
+    });
+    match ret {
+        Ok(_) => Ok(()),
+        Err(Errno::NOSYS | Errno::INVAL) => cloexec_by_proc(first),
+        Err(e) => Err(e),
+    }
+}
+
+fn cloexec_by_proc(first: RawFd) -> Result<(), Errno> {
+    let list = std::fs::read_dir("/proc/self/fd")
+        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    for entry in list {
+        let entry = entry.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        let number = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<RawFd>().ok());
+        if let Some(fd) = number.filter(|fd| *fd >= first) {
+            // SAFETY: fcntl with integers; a descriptor closed meanwhile gives
+            // EBADF, which is fine.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
+/// Lets `fd` pass through the next execve(2).
+pub fn keep_on_exec(fd: std::os::fd::BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
+}
+
+/// Takes over a descriptor that the caller of this program left open for it
+/// (`LISTEN_FDS`, `--preserve-fds`, `--ready-fd`).
+///
+/// Errors: `EBADF` when `number` is no open descriptor, or is 0, 1 or 2.
+pub fn inherit(number: RawFd) -> Result<std::os::fd::OwnedFd, Errno> {
+    use std::os::fd::FromRawFd;
+    if number < 3 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: F_GETFD on any integer is harmless.
+    crate::check(libc::c_long::from(unsafe {
+        libc::fcntl(number, libc::F_GETFD)
+    }))?;
+    // Duplicating gives a descriptor that is certainly nobody else's.
+    // SAFETY: as above.
+    let fresh = crate::check(libc::c_long::from(unsafe {
+        libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3)
+    }))?;
+    // SAFETY: the duplicate was made just now and has no other owner.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fresh as RawFd) })
+}
+
+/// Closes the descriptor `number` that [`inherit`] has duplicated, or that
+/// was inherited and is not wanted. `number` must not be owned by anything in
+/// this process; 0, 1 and 2 are refused with `EBADF`.
+pub fn close_inherited(number: RawFd) -> Result<(), Errno> {
+    if number < 3 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: the caller states that no owner exists in this process.
+    crate::check(libc::c_long::from(unsafe { libc::close(number) }))?;
+    Ok(())
+}
