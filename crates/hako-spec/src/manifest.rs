@@ -18,7 +18,7 @@ pub const MAX_LEN: usize = 4 << 20;
 #[derive(Clone, Debug, PartialEq)]
 pub enum ManifestKind {
     /// A list of manifests.
-    Index(Index),
+    Index(Box<Index>),
     /// One image or artifact.
     Manifest(Box<Manifest>),
 }
@@ -68,7 +68,7 @@ pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<ManifestKind, E
                 check_descriptor(descriptor, &format!("manifests[{place}]"))?;
             }
             check_subject(index.subject.as_mut())?;
-            Ok(ManifestKind::Index(index))
+            Ok(ManifestKind::Index(Box::new(index)))
         }
         Kind::Manifest => {
             let mut manifest = Manifest::read(document).map_err(json)?;

@@ -12,160 +12,19 @@
 //! Writing: a field that [`Field::is_absent`] is left out unless it is marked
 //! `required` or `always`; `extra` follows the known fields.
 
-use std::collections::{BTreeMap, BTreeSet};
+#[macro_use]
+mod declare;
+mod field;
+
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::Serialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 
-use crate::{Map, Value, strict};
+pub use field::{Field, KeySet};
 
-/// What can stand in a field of an object.
-pub trait Field: Sized + Serialize {
-    /// Reads the value.
-    ///
-    /// # Errors
-    /// Those of the format, and a wrong type or value, prefixed with the path.
-    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error>;
-
-    /// Whether the value equals an absent field and need not be written.
-    fn is_absent(&self) -> bool {
-        false
-    }
-
-    /// The value as an optional field: an empty string counts as absent, as
-    /// Go's `omitempty` has it, which most writers of these documents use.
-    fn into_option(self) -> Option<Self> {
-        Some(self)
-    }
-}
-
-macro_rules! plain_fields {
-    ($($kind:ty),*) => {$(
-        impl Field for $kind {
-            fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                serde::Deserialize::deserialize(from)
-            }
-            fn is_absent(&self) -> bool {
-                *self == <$kind>::default()
-            }
-        }
-    )*};
-}
-plain_fields!(bool, i32, i64, u16, u32, u64);
-
-impl Field for String {
-    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        serde::Deserialize::deserialize(from)
-    }
-    fn is_absent(&self) -> bool {
-        self.is_empty()
-    }
-    fn into_option(self) -> Option<Self> {
-        if self.is_empty() { None } else { Some(self) }
-    }
-}
-
-impl Field for Value {
-    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        strict::value(from)
-    }
-    fn is_absent(&self) -> bool {
-        self.is_null()
-    }
-}
-
-impl<T: Field> Field for Option<T> {
-    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Ok(T::read(from)?.into_option())
-    }
-    fn is_absent(&self) -> bool {
-        self.is_none()
-    }
-}
-
-impl<T: Field> Field for Vec<T> {
-    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct List<T>(PhantomData<T>);
-        impl<'de, T: Field> Visitor<'de> for List<T> {
-            type Value = Vec<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
-                let mut list = Vec::new();
-                loop {
-                    match seq.next_element_seed(Seed::<T>(PhantomData)) {
-                        Ok(Some(item)) => list.push(item),
-                        Ok(None) => return Ok(list),
-                        Err(error) => return Err(at(&format!("[{}]", list.len()), &error)),
-                    }
-                }
-            }
-        }
-        from.deserialize_seq(List(PhantomData))
-    }
-    fn is_absent(&self) -> bool {
-        self.is_empty()
-    }
-}
-
-impl<T: Field> Field for BTreeMap<String, T> {
-    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Entries<T>(PhantomData<T>);
-        impl<'de, T: Field> Visitor<'de> for Entries<T> {
-            type Value = BTreeMap<String, T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = BTreeMap::new();
-                while let Some(key) = map.next_key::<String>()? {
-                    let value = match map.next_value_seed(Seed::<T>(PhantomData)) {
-                        Ok(value) => value,
-                        Err(error) => return Err(at(&format!("[{key:?}]"), &error)),
-                    };
-                    if entries.contains_key(&key) {
-                        return Err(duplicate(&key));
-                    }
-                    entries.insert(key, value);
-                }
-                Ok(entries)
-            }
-        }
-        from.deserialize_map(Entries(PhantomData))
-    }
-    fn is_absent(&self) -> bool {
-        self.is_empty()
-    }
-}
-
-/// A set that JSON writes as an object of empty objects, as Go's
-/// `map[string]struct{}` does (image-spec config.md, `ExposedPorts`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct KeySet(pub BTreeSet<String>);
-
-impl Field for KeySet {
-    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let entries = BTreeMap::<String, Value>::read(from)?;
-        Ok(KeySet(entries.into_keys().collect()))
-    }
-    fn is_absent(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for KeySet {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut map = to.serialize_map(Some(self.0.len()))?;
-        for key in &self.0 {
-            map.serialize_entry(key, &Map::new())?;
-        }
-        map.end()
-    }
-}
+use crate::{Map, Value};
 
 /// Reads a `T` by way of [`Field`].
 pub(crate) struct Seed<T>(pub(crate) PhantomData<T>);
@@ -369,7 +228,7 @@ pub(crate) fn read<'de, T: Object, D: Deserializer<'de>>(from: D) -> Result<T, D
 
 /// The key in `extra` that Go's case-insensitive reader would take for one of
 /// the known fields, if there is one.
-pub(crate) fn case_variant<'a, T: Object>(extra: &'a Map) -> Option<(&'a str, &'static str)> {
+pub(crate) fn case_variant<T: Object>(extra: &Map) -> Option<(&str, &'static str)> {
     extra.keys().find_map(|key| {
         let folded = fold(key);
         let name = T::FIELDS.iter().find(|name| fold(name) == folded)?;
@@ -400,219 +259,12 @@ pub(crate) fn from_slice<T: Field>(bytes: &[u8], what: &'static str) -> Result<T
         .map_err(|source| crate::Error::Json { what, source })
 }
 
-/// Whether a field is required in the document / always written.
-macro_rules! mark {
-    (required: required) => {
-        true
-    };
-    (always: required) => {
-        true
-    };
-    (always: always) => {
-        true
-    };
-    ($any:ident: $($mark:ident)?) => {
-        false
-    };
-}
-
-macro_rules! read_field {
-    ($map:expr, $slot:expr, required) => {
-        $crate::object::required($map, $slot)
-    };
-    ($map:expr, $slot:expr, $($mark:ident)?) => {
-        $crate::object::value($map, $slot)
-    };
-}
-
-/// Declares a JSON object; see the module's head.
-///
-/// ```ignore
-/// object! {
-///     /// Limits of the memory controller.
-///     pub struct Memory {
-///         /// Bytes, -1 for no limit.
-///         pub limit: Option<i64> = "limit",
-///         /// …
-///         pub kind: String = "type" required,
-///     }
-/// }
-/// ```
-macro_rules! object {
-    ($(
-        $(#[$doc:meta])*
-        pub struct $name:ident {
-            $(
-                $(#[$field_doc:meta])*
-                pub $field:ident: $kind:ty = $json:literal $($mark:ident)?,
-            )*
-        }
-    )*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct $name {
-            $(
-                $(#[$field_doc])*
-                pub $field: $kind,
-            )*
-            /// Fields that are not known here; they are written back as they were.
-            pub extra: $crate::Map,
-        }
-
-        impl $crate::object::Object for $name {
-            const FIELDS: &'static [&'static str] = &[$($json),*];
-            const REQUIRED: u64 = {
-                let mut required = 0u64;
-                let mut _bit = 1u64;
-                $(
-                    if mark!(required: $($mark)?) {
-                        required |= _bit;
-                    }
-                    _bit <<= 1;
-                )*
-                required
-            };
-            fn set<'de, A: serde::de::MapAccess<'de>>(
-                &mut self,
-                index: usize,
-                map: &mut A,
-            ) -> Result<(), A::Error> {
-                let mut _at = 0;
-                $(
-                    if index == _at {
-                        return read_field!(map, &mut self.$field, $($mark)?);
-                    }
-                    _at += 1;
-                )*
-                Ok(())
-            }
-            fn extra(&mut self) -> &mut $crate::Map {
-                &mut self.extra
-            }
-        }
-
-        impl $crate::object::Field for $name {
-            fn read<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                $crate::object::read(from)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                $crate::object::read(from)
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                use serde::ser::SerializeMap;
-                let mut map = to.serialize_map(None)?;
-                $(
-                    if mark!(always: $($mark)?) || !$crate::object::Field::is_absent(&self.$field) {
-                        map.serialize_entry($json, &self.$field)?;
-                    }
-                )*
-                $crate::object::write_extra(&mut map, &self.extra)?;
-                map.end()
-            }
-        }
-    )*};
-}
-
 /// Writes the unknown fields after the known ones.
 pub(crate) fn write_extra<M: SerializeMap>(map: &mut M, extra: &Map) -> Result<(), M::Error> {
     for (key, value) in extra {
         map.serialize_entry(key, value)?;
     }
     Ok(())
-}
-
-/// Declares an enumeration of names; the first is the default.
-///
-/// A name that is none of them is an error that says which, never a panic and
-/// never silently another one.
-macro_rules! names {
-    ($(
-        $(#[$doc:meta])*
-        pub enum $name:ident($what:literal) {
-            $(
-                $(#[$variant_doc:meta])*
-                $variant:ident = $text:literal,
-            )*
-        }
-    )*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name {
-            $(
-                $(#[$variant_doc])*
-                $variant,
-            )*
-        }
-
-        impl $name {
-            /// All of them, in the order of the specification.
-            pub const ALL: &'static [$name] = &[$($name::$variant),*];
-
-            /// The name as it stands in documents.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $($name::$variant => $text,)*
-                }
-            }
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self::ALL[0]
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = $crate::Error;
-            fn from_str(text: &str) -> Result<Self, $crate::Error> {
-                match Self::ALL.iter().find(|known| known.as_str() == text) {
-                    Some(known) => Ok(*known),
-                    None => Err($crate::Error::UnknownName {
-                        what: $what,
-                        text: $crate::error::shorten(text),
-                    }),
-                }
-            }
-        }
-
-        text_field!($name);
-    )*};
-}
-
-/// Makes a type that has `FromStr` and `Display` a field, written as a string.
-macro_rules! text_field {
-    ($name:ty) => {
-        impl $crate::object::Field for $name {
-            fn read<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                $crate::object::text::<$name, D>(from)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                $crate::object::text::<$name, D>(from)
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
-            }
-        }
-    };
 }
 
 /// Reads a value that is written as a string.
@@ -628,28 +280,34 @@ where
 mod tests {
     use super::*;
 
-    object! {
-        /// Outer.
-        pub struct Outer {
-            /// Required.
-            pub name: String = "name" required,
-            /// Always written.
-            pub list: Vec<Inner> = "list" always,
-            /// Optional.
-            pub map: BTreeMap<String, i32> = "map",
-            /// Optional string.
-            pub text: Option<String> = "text",
-            /// Optional number.
-            pub number: Option<u16> = "number",
-        }
-        /// Inner.
-        pub struct Inner {
-            /// A number.
-            pub n: i64 = "n",
-            /// A flag.
-            pub on: bool = "on",
+    // The macro declares public types, as the documents need them.
+    #[allow(unreachable_pub)]
+    mod types {
+        use std::collections::BTreeMap;
+        object! {
+            /// Outer.
+            pub struct Outer {
+                /// Required.
+                pub name: String = "name" required,
+                /// Always written.
+                pub list: Vec<Inner> = "list" always,
+                /// Optional.
+                pub map: BTreeMap<String, i32> = "map",
+                /// Optional string.
+                pub text: Option<String> = "text",
+                /// Optional number.
+                pub number: Option<u16> = "number",
+            }
+            /// Inner.
+            pub struct Inner {
+                /// A number.
+                pub n: i64 = "n",
+                /// A flag.
+                pub on: bool = "on",
+            }
         }
     }
+    use types::*;
 
     fn parse(text: &str) -> Result<Outer, String> {
         from_slice(text.as_bytes(), "test").map_err(|error: crate::Error| {
