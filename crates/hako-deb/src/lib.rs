@@ -1,1 +1,11 @@
 //! Debian packages to a reproducible image layer
+pub mod ar;
+pub mod codec;
+pub mod control;
+mod error;
+pub mod relation;
+mod request;
+pub mod sources;
+pub mod version;
+pub use error::{Error, Result};
+pub use request::{Item, Request};
