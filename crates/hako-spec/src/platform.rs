@@ -285,3 +285,156 @@ fn parse(text: &str) -> Result<Platform, &'static str> {
     platform.os_version = version.map(Into::into);
     Ok(platform)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn platform(text: &str) -> Platform {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn spellings_are_normalised() {
+        for (text, canonical) in [
+            ("linux/x86_64", "linux/amd64"),
+            ("linux/amd64/v1", "linux/amd64"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+            ("Linux/AMD64/V2", "linux/amd64/v2"),
+            ("linux/i386", "linux/386"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/arm64/8", "linux/arm64"),
+            ("linux/arm64/v9", "linux/arm64/v9"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/arm/6", "linux/arm/v6"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/armel", "linux/arm/v6"),
+            ("macos/arm64", "darwin/arm64"),
+            ("windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64"),
+            ("linux/riscv64", "linux/riscv64"),
+        ] {
+            assert_eq!(platform(text).to_string(), canonical, "{text}");
+        }
+        let host = Platform::host();
+        assert_eq!(platform("linux"), host);
+        assert_eq!(platform("arm64").to_string(), format!("{}/arm64", host.os));
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        assert_eq!(host.to_string(), "linux/amd64");
+    }
+
+    #[test]
+    fn wrong_platforms_are_refused() {
+        for text in [
+            "",
+            "/",
+            "linux/",
+            "/amd64",
+            "linux/amd64/",
+            "a/b/c/d",
+            "foo",
+            "linux/a b",
+            "linux/é",
+            "linux(1/amd64",
+            "linux()/amd64",
+            "arm64(1)",
+        ] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_order_is_containerds() {
+        let list = |text: &str| {
+            let names: Vec<_> = platform(text)
+                .preference()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            names.join(" ")
+        };
+        assert_eq!(list("linux/amd64"), "linux/amd64 linux/386");
+        assert_eq!(
+            list("linux/amd64/v4"),
+            "linux/amd64/v4 linux/amd64/v3 linux/amd64/v2 linux/amd64 linux/386"
+        );
+        assert_eq!(
+            list("linux/arm/v7"),
+            "linux/arm/v7 linux/arm/v6 linux/arm/v5"
+        );
+        assert_eq!(list("linux/arm/v5"), "linux/arm/v5");
+        assert_eq!(
+            list("linux/arm64"),
+            "linux/arm64 linux/arm/v8 linux/arm/v7 linux/arm/v6 linux/arm/v5"
+        );
+        assert!(list("linux/arm64/v9.1").starts_with(
+            "linux/arm64/v9.1 linux/arm64/v9 linux/arm64/v8.6 linux/arm64/v8.5 linux/arm64/v8.4"
+        ));
+        assert_eq!(list("linux/386"), "linux/386");
+        assert_eq!(list("linux/s390x"), "linux/s390x");
+    }
+
+    #[test]
+    fn ranks() {
+        let want = platform("linux/arm64");
+        assert_eq!(rank(&want, &platform("linux/arm64/v8")), Some(0));
+        assert!(rank(&want, &platform("linux/arm/v7")) < rank(&want, &platform("linux/arm/v6")));
+        assert_eq!(rank(&want, &platform("linux/amd64")), None);
+        assert_eq!(rank(&want, &platform("windows/arm64")), None);
+        assert_eq!(
+            rank(&platform("linux/arm/v6"), &platform("linux/arm/v7")),
+            None
+        );
+        assert_eq!(
+            rank(&platform("linux/amd64"), &platform("linux/amd64/v2")),
+            None
+        );
+        let spelled = Platform {
+            os: "linux".into(),
+            architecture: "aarch64".into(),
+            variant: Some("v8".into()),
+            ..Platform::default()
+        };
+        assert_eq!(rank(&want, &spelled), Some(0));
+        assert_eq!(rank(&spelled, &want), Some(0));
+        let needs = Platform {
+            os_features: vec!["x".into()],
+            ..want.clone()
+        };
+        assert_eq!(rank(&want, &needs), None);
+        assert_eq!(rank(&needs, &needs), Some(0));
+        assert_eq!(rank(&needs, &want), Some(0));
+    }
+
+    #[test]
+    fn json_names_have_dots() {
+        let text = r#"{"architecture":"amd64","os":"windows","os.version":"10.0","os.features":["win32k"],"features":["sse4"]}"#;
+        let read: Platform = serde_json::from_str(text).unwrap();
+        assert_eq!(read.os_version.as_deref(), Some("10.0"));
+        assert_eq!(read.extra.len(), 1);
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in ".*|[a-z0-9/().v]{0,20}") {
+            if let Ok(platform) = text.parse::<Platform>() {
+                prop_assert_eq!(&platform.to_string().parse::<Platform>().unwrap(), &platform);
+                prop_assert_eq!(rank(&platform, &platform), Some(0));
+            }
+        }
+
+        #[test]
+        fn variants_round_trip(
+            os in "linux|freebsd|windows", arch in "[a-z0-9_]{1,8}|amd64|arm64|arm|x86_64|aarch64",
+            variant in proptest::option::of("v?[0-9]{1,3}(\\.[0-9]{1,3})?|[a-z0-9.]{1,6}")
+        ) {
+            let platform = Platform::new(&os, &arch, variant.as_deref());
+            prop_assert_eq!(&platform.normalized(), &platform);
+            prop_assert_eq!(&platform.to_string().parse::<Platform>().unwrap(), &platform);
+            prop_assert!(platform.preference().len() < 40);
+        }
+    }
+}

@@ -332,3 +332,181 @@ fn check_component(component: &str) -> Result<(), &'static str> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn familiar_names() {
+        for (text, full, familiar) in [
+            ("debian", "docker.io/library/debian", "debian"),
+            ("debian:12", "docker.io/library/debian:12", "debian:12"),
+            ("user/app", "docker.io/user/app", "user/app"),
+            ("library/debian", "docker.io/library/debian", "debian"),
+            ("docker.io/debian", "docker.io/library/debian", "debian"),
+            (
+                "index.docker.io/debian",
+                "docker.io/library/debian",
+                "debian",
+            ),
+            ("docker.io/a/b/c", "docker.io/a/b/c", "a/b/c"),
+            ("a/b/c/d", "docker.io/a/b/c/d", "a/b/c/d"),
+            ("library/a/b", "docker.io/library/a/b", "library/a/b"),
+            ("localhost/app", "localhost/app", "localhost/app"),
+            (
+                "localhost:5000/app:1",
+                "localhost:5000/app:1",
+                "localhost:5000/app:1",
+            ),
+            ("localhost", "docker.io/library/localhost", "localhost"),
+            ("ghcr.io/a/b", "ghcr.io/a/b", "ghcr.io/a/b"),
+            ("host:5000/a", "host:5000/a", "host:5000/a"),
+            ("Host/a", "Host/a", "Host/a"),
+            ("[::1]:5000/a:t", "[::1]:5000/a:t", "[::1]:5000/a:t"),
+            ("[fe80::1]/a", "[fe80::1]/a", "[fe80::1]/a"),
+            ("127.0.0.1/a", "127.0.0.1/a", "127.0.0.1/a"),
+            (
+                "a__b/c-d.e/f---g",
+                "docker.io/a__b/c-d.e/f---g",
+                "a__b/c-d.e/f---g",
+            ),
+            (
+                "my_app:v1_2.3-x",
+                "docker.io/library/my_app:v1_2.3-x",
+                "my_app:v1_2.3-x",
+            ),
+            (
+                "docker.io/localhost/a",
+                "docker.io/localhost/a",
+                "docker.io/localhost/a",
+            ),
+            ("docker.io/x.y/a", "docker.io/x.y/a", "docker.io/x.y/a"),
+        ] {
+            let reference = Reference::parse(text).unwrap();
+            assert_eq!(reference.to_string(), full, "{text}");
+            assert_eq!(reference.familiar(), familiar, "{text}");
+        }
+    }
+
+    #[test]
+    fn tag_and_digest() {
+        let digest = format!("sha256:{HEX}");
+        let both = Reference::parse(&format!("debian:12@{digest}")).unwrap();
+        assert_eq!(both.tag.as_deref(), Some("12"));
+        assert_eq!(both.digest.as_ref().unwrap().as_str(), digest);
+        assert_eq!(both.familiar(), format!("debian:12@{digest}"));
+        let alone = Reference::parse(&format!("localhost:5000/a@{digest}")).unwrap();
+        assert_eq!(
+            (alone.registry.as_str(), alone.tag.as_ref()),
+            ("localhost:5000", None)
+        );
+        assert_eq!(alone.clone().or_latest(), alone);
+        assert_eq!(
+            Reference::parse("a").unwrap().or_latest().to_string(),
+            "docker.io/library/a:latest"
+        );
+        assert_eq!(
+            both.with_tag("x").unwrap().to_string(),
+            "docker.io/library/debian:x"
+        );
+        assert!(both.with_tag("x:y").is_err());
+    }
+
+    #[test]
+    fn a_name_that_looks_like_an_id_keeps_its_namespace() {
+        assert!(Reference::parse(HEX).is_err());
+        let long = Reference::parse(&format!("library/{HEX}")).unwrap();
+        assert_eq!(long.familiar(), format!("docker.io/library/{HEX}"));
+        assert_eq!(Reference::parse(&long.familiar()).unwrap(), long);
+    }
+
+    #[test]
+    fn wrong_references_say_why() {
+        let long_tag = format!("a:{}", "t".repeat(129));
+        let long_name = "a".repeat(256);
+        let long_digest = format!("a@sha256:{HEX}0");
+        for (text, reason) in [
+            ("", "empty"),
+            ("Debian", "\"Debian\" must be lower case"),
+            ("docker.io/A/b", "must be lower case"),
+            ("a:", "the tag is empty"),
+            ("a:.x", "the tag \".x\""),
+            ("a:-x", "the tag"),
+            ("a:b:c", "the tag \"b:c\""),
+            ("a:b c", "the tag"),
+            (long_tag.as_str(), "longer than 128"),
+            (long_name.as_str(), "longer than 255"),
+            ("a/", "\"\" is empty"),
+            ("/a", "\"\" is empty"),
+            ("a//b", "is empty"),
+            ("-a", "must start"),
+            ("a-", "must start and end"),
+            ("a..b", "separators"),
+            ("a._b", "separators"),
+            ("a___b", "separators"),
+            ("a b", "lower-case letters, digits"),
+            ("a\n", "lower-case letters, digits"),
+            ("ä", "lower-case letters, digits"),
+            ("../a", "\"..\" is not a host name"),
+            ("a/../b", "must start"),
+            ("http://a/b", "scheme"),
+            ("host:port/a", "not a port"),
+            ("host:65536/a", "not a port"),
+            ("host:/a", "not a port"),
+            ("host.:80/a", "not a host name"),
+            ("a__b.c/d", "not a host name"),
+            ("-host.x/a", "not a host name"),
+            ("[::1/a", "bracket"),
+            ("[zz.]/a", "IPv6"),
+            ("[::1]x/a", "port"),
+            ("a@", "no colon"),
+            ("a@sha256:12", "64 hexadecimal"),
+            (long_digest.as_str(), "64 hexadecimal"),
+            ("a@md5:0123", "neither sha256"),
+        ] {
+            let error = Reference::parse(text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_limits_are_inclusive() {
+        assert!(Reference::parse(&format!("x.y/{}:{}", "a".repeat(255), "t".repeat(128))).is_ok());
+        assert!(Reference::parse(&format!("docker.io/{}", "a".repeat(248))).is_err());
+        assert!(Reference::parse(&format!("docker.io/{}", "a".repeat(247))).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in ".*|[a-zA-Z0-9:/@.\\[\\]_-]{0,40}") {
+            if let Ok(reference) = Reference::parse(&text) {
+                prop_assert_eq!(&Reference::parse(&reference.to_string()).unwrap(), &reference);
+                prop_assert_eq!(&Reference::parse(&reference.familiar()).unwrap(), &reference);
+            }
+        }
+
+        #[test]
+        fn round_trips(
+            host in "(localhost|[a-z]{1,5}\\.[a-z]{2,3}|[A-Z]{3}|\\[::[0-9a-f]{1,4}\\])(:[1-9][0-9]{0,3})?",
+            path in "[a-z0-9]{1,8}((/|__|\\.|-{1,3}|_)[a-z0-9]{1,8}){0,4}",
+            tag in proptest::option::of("[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}"),
+            value in proptest::option::of(any::<[u8; 32]>()),
+        ) {
+            let reference = Reference {
+                registry: host,
+                repository: path,
+                tag,
+                digest: value.map(Digest::from_sha256),
+            };
+            prop_assert_eq!(&Reference::parse(&reference.to_string()).unwrap(), &reference);
+            prop_assert_eq!(&Reference::parse(&reference.familiar()).unwrap(), &reference);
+            let json = serde_json::to_string(&reference).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Reference>(&json).unwrap(), &reference);
+        }
+    }
+}
