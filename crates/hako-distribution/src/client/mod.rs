@@ -1,0 +1,157 @@
+//! The OCI distribution specification's client side.
+
+mod blob;
+mod endpoint;
+pub mod link;
+mod manifest;
+mod session;
+mod tags;
+mod warnings;
+
+use std::sync::Arc;
+
+use hako_spec::reference::Reference;
+use reqwest::Method;
+use url::Url;
+
+pub use blob::Blob;
+pub use manifest::{ACCEPT, Fetched, MANIFEST_LIMIT, Resolved};
+
+use crate::auth::Keychain;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::http::{Http, Request, Response};
+use crate::registries::{Place, Registries};
+
+/// How the client finds registries and proves who it is.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Credentials.
+    pub keychain: Keychain,
+    /// Mirrors, blocked registries and the like.
+    pub registries: Registries,
+    /// Certificates are not checked and plain HTTP is allowed, for every
+    /// registry (`--tls-verify=false`).
+    pub insecure: bool,
+    /// The environment (`HOME` for certificates of single registries).
+    pub environment: Environment,
+}
+
+/// A client of registries; clones share connections, tokens and findings.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: Http,
+    options: Options,
+    endpoints: endpoint::Endpoints,
+    sessions: session::Sessions,
+    warnings: warnings::Warnings,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client; opens and reads nothing yet.
+    pub fn new(http: Http, options: Options) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                http,
+                options,
+                endpoints: endpoint::Endpoints::default(),
+                sessions: session::Sessions::default(),
+                warnings: warnings::Warnings::default(),
+            }),
+        }
+    }
+
+    /// The HTTP client underneath.
+    pub fn http(&self) -> &Http {
+        &self.inner.http
+    }
+
+    /// What registries told us to tell the user, each sentence once
+    /// (distribution-spec, Warnings).
+    pub fn warnings(&self) -> Vec<String> {
+        self.inner.warnings.all()
+    }
+
+    /// Whether a registry is there and lets us in (end-1).
+    ///
+    /// # Errors
+    /// What it refuses with, or why it cannot be reached.
+    pub async fn ping(&self, registry: &str) -> Result<()> {
+        let what = format!("ping {registry}");
+        let place = Place::primary(registry, "", false);
+        let response = self
+            .ask(&what, &place, Method::GET, "/v2/", |request| request)
+            .await?;
+        response.success().await.map(drop)
+    }
+
+    /// The places to ask for `reference`, in order; the registry itself is last.
+    fn places(&self, what: &str, reference: &Reference) -> Result<Vec<Place>> {
+        let places = self.inner.options.registries.places(reference);
+        places.map_err(|reason| Error::protocol(what, reason))
+    }
+
+    /// Sends a request to a place, with authentication; any status is an answer.
+    async fn ask(
+        &self,
+        what: &str,
+        place: &Place,
+        method: Method,
+        path: &str,
+        prepare: impl FnOnce(Request) -> Request,
+    ) -> Result<Response> {
+        let inner = &*self.inner;
+        let endpoint = inner
+            .endpoints
+            .get(&inner.http, &inner.options, place, what)
+            .await?;
+        let bad = |_| Error::protocol(what, format!("cannot build the address of {path}"));
+        let url = endpoint.base.join(path).map_err(bad)?;
+        self.ask_url(what, place, &endpoint, method, url, prepare)
+            .await
+    }
+
+    async fn ask_url(
+        &self,
+        what: &str,
+        place: &Place,
+        endpoint: &endpoint::Endpoint,
+        method: Method,
+        url: Url,
+        prepare: impl FnOnce(Request) -> Request,
+    ) -> Result<Response> {
+        let inner = &*self.inner;
+        let request = Request::new(what, method, url).trust(endpoint.trust.clone());
+        let request = prepare(request);
+        let keychain = &inner.options.keychain;
+        let response = inner
+            .sessions
+            .send(&inner.http, keychain, place, endpoint, request)
+            .await?;
+        inner.warnings.note(place, response.headers());
+        Ok(response)
+    }
+}
+
+/// Runs `one` for every place until one succeeds. The registry itself comes
+/// last, and its error is the one that counts.
+async fn first<T>(places: &[Place], one: impl AsyncFn(&Place) -> Result<T>) -> Result<T> {
+    let mut last = None;
+    for place in places {
+        match one(place).await {
+            Ok(found) => return Ok(found),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::protocol("registry", "there is no place to ask")))
+}
