@@ -15,7 +15,7 @@ use crate::{Error, Map, Value, strict};
 pub const MAX_LEN: usize = 4 << 20;
 
 /// A manifest of either kind.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ManifestKind {
     /// A list of manifests.
     Index(Box<Index>),

@@ -49,7 +49,7 @@ macro_rules! object {
         }
     )*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
         pub struct $name {
             $(
                 $(#[$field_doc])*
