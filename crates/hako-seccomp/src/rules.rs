@@ -122,8 +122,11 @@ impl Rules {
                 all.read_tests(verdict, &rule.args, first_name)?;
             }
             let count = all.rules.len() as u32 - first;
+            let mut row = None;
             for name in &rule.names {
-                match table::find(name) {
+                let found = table::find_after(row, name);
+                row = found.or(row);
+                match found {
                     Some(row) => all.named.push((row, first, count)),
                     None if name.is_empty() => return Err(Error::EmptyName),
                     None => all.unknown.push(name.clone()),

@@ -5,6 +5,8 @@
 //! of names and one array of numbers (13 KB for all architectures) and needs
 //! neither relocations nor a hash map at run time.
 
+use std::cmp::Ordering;
+
 use crate::abi::Abi;
 
 const TEXT: &[u8] = include_bytes!("syscalls.txt");
@@ -32,14 +34,29 @@ struct Table {
 pub(crate) struct Row(u16);
 
 /// Finds a name; `None` is a name that no architecture of the table knows.
-pub(crate) fn find(name: &str) -> Option<Row> {
+///
+/// Profiles list names in order, mostly: the name is first looked for right
+/// behind the one found before.
+pub(crate) fn find_after(before: Option<Row>, name: &str) -> Option<Row> {
+    let name = name.as_bytes();
     let (mut low, mut high) = (0_usize, COUNT);
+    let hint = before.map_or(0, |row| usize::from(row.0) + 1);
+    for row in hint..(hint + 3).min(COUNT) {
+        match name_at(row).cmp(name) {
+            Ordering::Less => low = row + 1,
+            Ordering::Greater => {
+                high = row;
+                break;
+            }
+            Ordering::Equal => return u16::try_from(row).ok().map(Row),
+        }
+    }
     while low < high {
         let middle = low.midpoint(high);
-        match name_at(middle).cmp(name.as_bytes()) {
-            std::cmp::Ordering::Less => low = middle + 1,
-            std::cmp::Ordering::Greater => high = middle,
-            std::cmp::Ordering::Equal => return u16::try_from(middle).ok().map(Row),
+        match name_at(middle).cmp(name) {
+            Ordering::Less => low = middle + 1,
+            Ordering::Greater => high = middle,
+            Ordering::Equal => return u16::try_from(middle).ok().map(Row),
         }
     }
     None
@@ -181,6 +198,11 @@ const fn parse() -> Table {
 }
 
 #[cfg(test)]
+pub(crate) fn find(name: &str) -> Option<Row> {
+    find_after(None, name)
+}
+
+#[cfg(test)]
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, Row)> {
     (0..COUNT).map(|row| (std::str::from_utf8(name_at(row)).unwrap(), Row(row as u16)))
 }
@@ -194,6 +216,9 @@ mod tests {
         let names: Vec<&str> = all().map(|(name, _)| name).collect();
         assert!(names.windows(2).all(|pair| pair[0] < pair[1]));
         for (name, row) in all() {
+            for before in [0, 1, row.0.saturating_sub(2), row.0, COUNT as u16 - 1] {
+                assert_eq!(find_after(Some(Row(before)), name), Some(row));
+            }
             assert_eq!(find(name), Some(row));
         }
         assert!(names.len() > 500);
