@@ -3,6 +3,7 @@ pub mod ar;
 pub mod codec;
 pub mod control;
 mod error;
+pub mod openpgp;
 pub mod relation;
 mod request;
 pub mod sources;
