@@ -1,3 +1,85 @@
-//! OCI runtime: bundle to process, with runc's command line
+//! hako-runtime: an OCI runtime, from a bundle to a process, with the command
+//! line that runc defined. Called as `hako-monitor` it is a container's
+//! monitor.
+//!
+//! It is run several times for every container, so that its start-up is the
+//! product's speed: no threads, no async, few crates.
 
-fn main() {}
+// Nothing here is anybody else's: `pub` says what a module offers its siblings.
+#![allow(unreachable_pub)]
+
+mod cli;
+mod container;
+mod error;
+mod log;
+mod proc;
+mod rootfs;
+mod state;
+mod sync;
+mod time;
+mod verbs;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use cli::Args;
+use error::{Error, Kind};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let _name = arguments.next().unwrap_or_default();
+    runtime(arguments.collect())
+}
+
+fn runtime(arguments: Vec<OsString>) -> ExitCode {
+    let args = match Args::parse(arguments) {
+        Ok(args) => args,
+        Err(e) => return fail(&e, 1),
+    };
+    let json = match args.get("log-format") {
+        None | Some("text") => false,
+        Some("json") => true,
+        Some(other) => {
+            return fail(
+                &Error::new(format!("--log-format: {other:?} is not text or json")),
+                1,
+            );
+        }
+    };
+    if let Err(e) = log::open(args.path("log").as_deref(), json, args.has("debug")) {
+        return fail(&e, 1);
+    }
+    if args.has("help") || (args.verb.is_empty() && args.has("version")) {
+        let text = match args.has("help") {
+            true => cli::help(&args.verb),
+            false => version(),
+        };
+        use std::io::Write as _;
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    // runc's own failures of exec are told from the process's by 255.
+    let otherwise = if args.verb == "exec" { 255 } else { 1 };
+    match verbs::Global::of(&args).and_then(|global| verbs::run(&global, &args)) {
+        Ok(status) => ExitCode::from(status),
+        Err(e) => fail(&e, otherwise),
+    }
+}
+
+/// As `runc --version` prints it; engines read the "spec" line.
+fn version() -> String {
+    format!(
+        "hako-runtime version {}\nspec: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        hako_spec::runtime::VERSION
+    )
+}
+
+fn fail(error: &Error, otherwise: u8) -> ExitCode {
+    log::error(&error.to_string());
+    ExitCode::from(match error.kind {
+        Kind::NotFound => 127,
+        Kind::NotExecutable => 126,
+        Kind::Runtime => otherwise,
+    })
+}

@@ -1,0 +1,18 @@
+//! A container from its bundle to its program.
+//!
+//! The runtime ([`launch`]) makes cgroups and the process; the process
+//! ([`init`]) makes everything that it can make for itself, since whatever it
+//! does needs no message and no second process, and ends in the sealed stub
+//! ([`program`]).
+
+pub mod console;
+pub mod exec;
+pub mod hook;
+pub mod identity;
+pub mod init;
+pub mod launch;
+pub mod limits;
+pub mod namespaces;
+pub mod program;
+pub mod seccomp;
+pub mod userns;

@@ -1,0 +1,113 @@
+//! The container's terminal: a pseudo-terminal of the container's own devpts,
+//! whose other end goes to the caller through `--console-socket`
+//! (config.md, "terminal"; runc's terminals.md).
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use hako_spec::runtime::ConsoleSize;
+use rustix::fs::{Mode, OFlags, Uid};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, connect, sendmsg, socket_with,
+};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::error::{Context, Result};
+use crate::rootfs::inroot::Root;
+use crate::rootfs::mount::{attach, clone_fd};
+
+/// Connects to the socket at `path`; names longer than an address holds are
+/// reached through their directory.
+pub fn connect_to(path: &Path, kind: SocketType) -> Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    let dir;
+    let address = if path.as_os_str().len() < 108 {
+        SocketAddrUnix::new(path)?
+    } else {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        dir = rustix::fs::open(parent, flags, Mode::empty())?;
+        let name = path.file_name().unwrap_or_default();
+        use std::os::fd::AsRawFd as _;
+        let mut short = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
+        short.extend_from_slice(name.as_bytes());
+        SocketAddrUnix::new(short)?
+    };
+    connect(&socket, &address)?;
+    Ok(socket)
+}
+
+/// The two ends of a terminal.
+#[derive(Debug)]
+pub struct Console {
+    /// For the caller.
+    pub master: OwnedFd,
+    /// For the container.
+    pub slave: OwnedFd,
+}
+
+impl Console {
+    /// Opens a pair in the devpts that is mounted at `/dev/pts` of `root`.
+    pub fn open(root: &Root, size: Option<&ConsoleSize>, uid: u32) -> Result<Self> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let master = root
+            .open("/dev/pts/ptmx", flags, Mode::empty())
+            .context(|| "open /dev/pts/ptmx")?;
+        unlockpt(&master).context(|| "unlock the terminal")?;
+        let open = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = ioctl_tiocgptpeer(&master, open).context(|| "open the terminal")?;
+        if let Some(size) = size {
+            let size = Winsize {
+                ws_row: u16::try_from(size.height).unwrap_or(u16::MAX),
+                ws_col: u16::try_from(size.width).unwrap_or(u16::MAX),
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            tcsetwinsize(&slave, size).context(|| "set the terminal's size")?;
+        }
+        rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), None)
+            .context(|| "own the terminal")?;
+        Ok(Console { master, slave })
+    }
+
+    /// Makes the terminal the container's `/dev/console`.
+    pub fn bind(&self, root: &Root) -> Result<()> {
+        let target = root.make_file("/dev/console", 0o666)?;
+        let tree = clone_fd(self.slave.as_fd(), false).context(|| "clone the terminal")?;
+        attach(&tree, target.as_fd()).context(|| "mount /dev/console")
+    }
+
+    /// Sends the caller's end over `socket`.
+    pub fn send(&self, socket: BorrowedFd<'_>) -> Result<()> {
+        send_fd(socket, self.master.as_fd(), b"/dev/ptmx").context(|| "send the terminal")
+    }
+
+    /// Makes the terminal this session's, and standard input and output.
+    pub fn take(self) -> Result<()> {
+        rustix::process::ioctl_tiocsctty(&self.slave).context(|| "take the terminal")?;
+        rustix::stdio::dup2_stdin(&self.slave)?;
+        rustix::stdio::dup2_stdout(&self.slave)?;
+        rustix::stdio::dup2_stderr(&self.slave)?;
+        Ok(())
+    }
+}
+
+/// Sends one descriptor with `text` over a connected socket.
+pub fn send_fd(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>, text: &[u8]) -> Result<()> {
+    let fds = [fd];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(
+        socket,
+        &[IoSlice::new(text)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! Another process in a running container (`exec`).
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use hako_cgroup::{CgroupPath, Join};
+use hako_spec::runtime::{Config, NamespaceKind, Process, Status};
+use hako_sys::clone::{Forked, exit_now, flags, fork};
+use hako_sys::ns;
+use rustix::fs::{Mode, OFlags};
+use rustix::net::SocketType;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use super::console::{Console, connect_to};
+use super::init::{become_root, become_user, change_directory, own_stdio};
+use super::launch::reap;
+use super::namespaces::{file, flag};
+use super::program::{Passed, Program};
+use super::seccomp::{self, Prepared as Filter};
+use super::{identity, limits};
+use crate::error::{Context, Error, Result};
+use crate::proc::Proc;
+use crate::rootfs::inroot::Root;
+use crate::state::{Container, write_whole};
+use crate::sync::{Channel, Message};
+
+/// What the command line asked for.
+#[derive(Debug)]
+pub struct Request {
+    /// The process to run.
+    pub process: Process,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// A terminal socket of `exec` in the foreground.
+    pub console: Option<OwnedFd>,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// Descriptors to pass on.
+    pub passed: Passed,
+    /// `--cgroup`: a cgroup below the container's.
+    pub sub_cgroup: Option<String>,
+    /// `--ignore-paused`.
+    pub ignore_paused: bool,
+}
+
+/// A started process.
+#[derive(Debug)]
+pub struct Started {
+    /// A handle on it.
+    pub pidfd: OwnedFd,
+}
+
+/// Starts the process; returns when its program runs.
+pub fn start(container: &Container, config: &Config, mut request: Request) -> Result<Started> {
+    let id = &container.saved.id;
+    match container.status() {
+        Status::Running | Status::Created => {}
+        Status::Paused if request.ignore_paused => {}
+        Status::Paused => return Err(Error::new(format!("container {id} is paused"))),
+        _ => return Err(Error::new(format!("container {id} is not running"))),
+    }
+    let socket = request.console_socket.is_some() || request.console.is_some();
+    if request.process.terminal != socket {
+        return Err(Error::new(match socket {
+            true => "--console-socket is given but the process has no terminal",
+            false => "the process has a terminal: --console-socket is needed with --detach",
+        }));
+    }
+    let target = container.pidfd()?;
+    let proc = Proc::open()?;
+    let mut cgroup = container.saved.cgroup();
+    if let Some(sub) = &request.sub_cgroup {
+        cgroup = cgroup.sub(&CgroupPath::parse(sub).context(|| "--cgroup")?);
+    }
+    let join = cgroup.join().context(|| "open the container's cgroup")?;
+    let state = container.state(config, Status::Running);
+    let filter = match config.linux.as_ref().and_then(|l| l.seccomp.as_ref()) {
+        Some(profile) => Some(seccomp::prepare(profile, &state)?),
+        None => None,
+    };
+    let console = match (&request.console_socket, request.console.take()) {
+        (Some(path), _) => Some(
+            connect_to(path, SocketType::STREAM)
+                .context(|| format!("console socket {}", path.display()))?,
+        ),
+        (None, console) => console,
+    };
+    let joins = joined(container, config)?;
+    let (ours, theirs) = Channel::pair()?;
+    // A pid namespace takes effect for children: the process is born inside.
+    if joins & flags::NEWPID != 0 {
+        ns::join(target.as_fd(), flags::NEWPID).context(|| "join the pid namespace")?;
+    }
+    let inside = Inside {
+        config,
+        process: &request.process,
+        target: &target,
+        joins: joins & !flags::NEWPID,
+        root: open_root(container)?,
+        join: &join,
+        console,
+        filter: filter.as_ref(),
+        passed: request.passed,
+    };
+    // The container's processes see the new one from its first moment, and so
+    // does whoever may trace in there: it inherits this.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "hide from others")?;
+    match fork(0, join.v2_dir()).context(|| "make the process")? {
+        Forked::Child => inside.run(theirs),
+        Forked::Parent { pid, pidfd } => {
+            drop(theirs);
+            let pid = pid.as_raw_nonzero().get();
+            let outcome = follow(&request, &proc, &ours, pid);
+            if outcome.is_err() {
+                let _ = hako_sys::signal::send(pidfd.as_fd(), 9);
+                reap(&pidfd);
+            }
+            outcome.map(|()| Started { pidfd })
+        }
+    }
+}
+
+fn follow(request: &Request, proc: &Proc, channel: &Channel, pid: i32) -> Result<()> {
+    match channel.receive()? {
+        Message::Ready => {}
+        Message::Failed(error) => return Err(error),
+        Message::Closed => return Err(Error::new("the process was killed while it was set up")),
+        other => return Err(Error::new(format!("unexpected message {other:?}"))),
+    }
+    if let Some(score) = request.process.oom_score_adj {
+        proc.write(
+            &format!("{pid}/oom_score_adj"),
+            score.to_string().as_bytes(),
+        )
+        .context(|| format!("set oomScoreAdj to {score}"))?;
+    }
+    if let Some(path) = &request.pid_file {
+        write_whole(path, pid.to_string().as_bytes())
+            .context(|| format!("pid file {}", path.display()))?;
+    }
+    channel.send(&Message::Go)?;
+    channel.wait_executed(
+        request
+            .process
+            .args
+            .first()
+            .map(String::as_str)
+            .unwrap_or_default(),
+    )
+}
+
+/// The namespaces of the container that this process is not in already.
+fn joined(container: &Container, config: &Config) -> Result<u64> {
+    let mut joins = 0;
+    for namespace in config
+        .linux
+        .as_ref()
+        .map(|l| l.namespaces.as_slice())
+        .unwrap_or_default()
+    {
+        let name = file(namespace.kind);
+        let theirs = format!("/proc/{}/ns/{name}", container.saved.pid);
+        let theirs = rustix::fs::stat(&theirs).context(|| theirs)?;
+        let ours = rustix::fs::stat(format!("/proc/self/ns/{name}")).context(|| name)?;
+        if theirs.st_ino != ours.st_ino {
+            joins |= flag(namespace.kind);
+        }
+    }
+    Ok(joins)
+}
+
+struct Inside<'a> {
+    config: &'a Config,
+    process: &'a Process,
+    target: &'a OwnedFd,
+    joins: u64,
+    root: OwnedFd,
+    join: &'a Join,
+    console: Option<OwnedFd>,
+    filter: Option<&'a Filter>,
+    passed: Passed,
+}
+
+impl Inside<'_> {
+    fn run(self, channel: Channel) -> ! {
+        let error = match self.become_process(&channel) {
+            Err(error) => error,
+            Ok(error) => error,
+        };
+        let _ = channel.send(&Message::Failed(error));
+        exit_now(1)
+    }
+
+    fn become_process(&self, channel: &Channel) -> Result<Error> {
+        if let Some(cpus) = self.initial_affinity() {
+            limits::affinity(cpus)?;
+        }
+        self.join
+            .enter_self()
+            .map_err(|refused| Error::from(self.join.describe(refused)))?;
+        if self.joins != 0 {
+            ns::join(self.target.as_fd(), self.joins).context(|| "join the namespaces")?;
+        }
+        if self.joins & flags::NEWUSER != 0 {
+            become_root();
+        }
+        if self.joins & flag(NamespaceKind::Mount) == 0 {
+            self.chroot()?;
+        }
+        rustix::process::setsid().context(|| "make a session")?;
+        change_directory(&self.process.cwd)?;
+        let user_namespace = self.has_user_namespace();
+        let console = self.open_console()?;
+        let report = self
+            .filter
+            .is_none_or(Filter::allows_report)
+            .then(|| channel.fd());
+        let program = Program::prepare(self.process, self.passed, report)?;
+        let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
+        channel.send(&Message::Ready)?;
+        channel.wait_go()?;
+        match console {
+            Some(console) => console.take()?,
+            None => own_stdio(self.process.user.uid),
+        }
+        become_user(
+            self.process,
+            self.config,
+            self.filter,
+            &sets,
+            user_namespace,
+        )?;
+        Ok(program.execute(self.passed, report))
+    }
+
+    fn initial_affinity(&self) -> Option<&str> {
+        self.process
+            .exec_cpu_affinity
+            .as_ref()
+            .and_then(|a| a.initial.as_deref())
+    }
+
+    fn has_user_namespace(&self) -> bool {
+        self.config
+            .linux
+            .as_ref()
+            .is_some_and(|l| l.namespace(NamespaceKind::User).is_some())
+    }
+
+    /// Without a mount namespace of its own the container is a changed root.
+    fn chroot(&self) -> Result<()> {
+        let own = self
+            .config
+            .linux
+            .as_ref()
+            .and_then(|l| l.namespace(NamespaceKind::Mount));
+        if own.is_some() {
+            return Ok(());
+        }
+        rustix::process::fchdir(&self.root).context(|| "change to the root")?;
+        rustix::process::chroot(".").context(|| "chroot")
+    }
+
+    fn open_console(&self) -> Result<Option<Console>> {
+        let Some(socket) = &self.console else {
+            return Ok(None);
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty()).context(|| "open the root")?;
+        let size = self.process.console_size.as_ref();
+        let console = Console::open(&Root::new(root), size, self.process.user.uid)?;
+        console.send(socket.as_fd())?;
+        Ok(Some(console))
+    }
+}
+
+/// The container's root directory, by its process.
+fn open_root(container: &Container) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", container.saved.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, Mode::empty()).context(|| path)
+}
+
+/// The process to run from the flags of `exec` or its `--process` file.
+pub fn read_process(path: &Path) -> Result<Process> {
+    let bytes = std::fs::read(path).context(|| path.display().to_string())?;
+    Process::from_slice(&bytes).context(|| path.display().to_string())
+}

@@ -1,0 +1,207 @@
+//! Who the process is: capabilities, groups, user, umask (config.md, "User",
+//! "capabilities"; capabilities(7)).
+
+use hako_spec::runtime::{Capabilities, User};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use crate::error::{Context, Error, Result};
+use crate::log;
+
+/// Names of capabilities(7) in the order of their numbers.
+pub const NAMES: &[&str] = &[
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+];
+
+/// The five sets, as the kernel can grant them.
+#[derive(Debug, Clone, Copy)]
+pub struct Sets {
+    bounding: CapabilitySet,
+    effective: CapabilitySet,
+    permitted: CapabilitySet,
+    inheritable: CapabilitySet,
+    ambient: CapabilitySet,
+}
+
+impl Sets {
+    /// Reads the configuration. Names that the kernel lacks, and capabilities
+    /// that the runtime does not have, are left out with a warning: "Any value
+    /// which cannot be mapped … or cannot be granted otherwise MUST be logged
+    /// as a warning".
+    pub fn of(caps: Option<&Capabilities>) -> Result<Self> {
+        let none = Capabilities::default();
+        let caps = caps.unwrap_or(&none);
+        let own = capabilities(None)
+            .context(|| "read capabilities")?
+            .permitted;
+        let mut left_out = Vec::new();
+        let mut set = |names: &[String]| {
+            let mut set = CapabilitySet::empty();
+            for name in names {
+                let bit = NAMES.iter().position(|n| n == name).map(|at| 1u64 << at);
+                match bit.map(CapabilitySet::from_bits_retain) {
+                    Some(bit) if own.contains(bit) => set |= bit,
+                    _ if left_out.contains(name) => {}
+                    _ => left_out.push(name.clone()),
+                }
+            }
+            set
+        };
+        let sets = Sets {
+            bounding: set(&caps.bounding),
+            effective: set(&caps.effective),
+            permitted: set(&caps.permitted),
+            inheritable: set(&caps.inheritable),
+            ambient: set(&caps.ambient),
+        };
+        if !left_out.is_empty() {
+            log::warn(&format!(
+                "capabilities that cannot be granted: {}",
+                left_out.join(", ")
+            ));
+        }
+        Ok(sets)
+    }
+}
+
+/// Becomes `user` with the capabilities `sets`. `user_namespace`: the process
+/// may be in one where setgroups(2) is denied.
+pub fn assume(user: &User, sets: &Sets, user_namespace: bool) -> Result<()> {
+    drop_bounding(sets.bounding)?;
+    let old = capabilities(None).context(|| "read capabilities")?;
+    if user.uid != 0 {
+        set_keep_capabilities(true).context(|| "keep capabilities")?;
+    }
+    let groups: Vec<Gid> = user
+        .additional_gids
+        .iter()
+        .map(|gid| Gid::from_raw(*gid))
+        .collect();
+    match set_thread_groups(&groups) {
+        // user_namespaces(7): denied for good where the id mapping is of one
+        // id; without groups to set nothing is lost.
+        Err(Errno::PERM) if user_namespace && groups.is_empty() => {}
+        other => other.context(|| format!("set groups {:?}", user.additional_gids))?,
+    }
+    let gid = Gid::from_raw(user.gid);
+    set_thread_res_gid(gid, gid, gid)
+        .map_err(|e| unmapped(e, "gid", user.gid))
+        .context(|| format!("set gid {}", user.gid))?;
+    let uid = Uid::from_raw(user.uid);
+    set_thread_res_uid(uid, uid, uid)
+        .map_err(|e| unmapped(e, "uid", user.uid))
+        .context(|| format!("set uid {}", user.uid))?;
+    // As a user without capabilities in its permitted set there is nothing to
+    // give up and nothing that capset could change.
+    if old.permitted.is_empty() && sets.permitted.is_empty() {
+        return Ok(());
+    }
+    let sets_ = CapabilitySets {
+        effective: sets.effective,
+        permitted: sets.permitted,
+        inheritable: sets.inheritable,
+    };
+    set_capabilities(None, sets_).context(|| "set capabilities")?;
+    clear_ambient_capability_set().context(|| "clear ambient capabilities")?;
+    for bit in sets.ambient.iter() {
+        configure_capability_in_ambient_set(bit, true)
+            .context(|| format!("raise ambient capability {bit:?}"))?;
+    }
+    Ok(())
+}
+
+fn unmapped(e: Errno, what: &str, id: u32) -> Error {
+    match e {
+        Errno::INVAL => Error::new(format!("{what} {id} is not mapped in the user namespace")),
+        e => e.into(),
+    }
+}
+
+fn drop_bounding(keep: CapabilitySet) -> Result<()> {
+    for at in 0..64 {
+        let bit = CapabilitySet::from_bits_retain(1 << at);
+        if keep.contains(bit) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(bit) {
+            // Past the last capability of this kernel.
+            Err(Errno::INVAL) => return Ok(()),
+            // Without CAP_SETPCAP in this namespace there is none to drop for
+            // anybody who could use it.
+            Err(Errno::PERM) if capabilities(None)?.permitted.is_empty() => return Ok(()),
+            other => other.context(|| format!("drop capability {at} from the bounding set"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Sets the file creation mask: the configured one or 0022.
+pub fn umask(user: &User) {
+    rustix::process::umask(Mode::from_raw_mode(user.umask.unwrap_or(0o022) & 0o777));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_kernel() {
+        assert_eq!(NAMES.len(), 41);
+        let bit = |name: &str| {
+            let at = NAMES.iter().position(|n| *n == name).unwrap();
+            CapabilitySet::from_bits_retain(1 << at)
+        };
+        assert_eq!(bit("CAP_SYS_ADMIN"), CapabilitySet::SYS_ADMIN);
+        assert_eq!(
+            bit("CAP_CHECKPOINT_RESTORE"),
+            CapabilitySet::CHECKPOINT_RESTORE
+        );
+        assert_eq!(bit("CAP_MKNOD"), CapabilitySet::MKNOD);
+    }
+}

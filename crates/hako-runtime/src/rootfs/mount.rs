@@ -1,0 +1,332 @@
+//! One mount of the configuration (config.md, "Mounts"), by the new mount API:
+//! the mount is made detached, gets its attributes, and is then moved onto a
+//! handle of its destination, which was resolved inside the root. No path is
+//! resolved twice.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use hako_cgroup::Host;
+use hako_spec::runtime::Mount;
+use hako_sys::mount_attr::{self, Change, attr};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use super::inroot::{Root, stat};
+use super::options::{self, Options};
+use super::{cgroup, copyup};
+use crate::error::{Context, Error, Kind, Result};
+
+/// The empty path of the `*_EMPTY_PATH` flags.
+pub const HERE: &CStr = c"";
+
+/// What every mount of one container shares.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// The container's root.
+    pub root: &'a Root,
+    /// The bundle: relative sources start here.
+    pub bundle: &'a str,
+    /// The host's cgroup hierarchies.
+    pub host: &'a Host,
+    /// The container's own cgroups.
+    pub cgroups: &'a [cgroup::Own],
+    /// The container has a cgroup namespace of its own.
+    pub cgroup_namespace: bool,
+    /// `linux.mountLabel`.
+    pub label: Option<&'a str>,
+}
+
+/// A mount whose read-only state waits until everything in it is made.
+#[derive(Debug)]
+pub struct Late(OwnedFd);
+
+impl Late {
+    /// Makes it read-only now.
+    pub fn finish(&self) -> Result<()> {
+        set(
+            self.0.as_fd(),
+            false,
+            Change {
+                set: attr::RDONLY,
+                ..Change::default()
+            },
+        )
+    }
+}
+
+/// Makes `mount`; returns what has to become read-only at the end.
+pub fn mount(cx: &Setup<'_>, mount: &Mount) -> Result<Option<Late>> {
+    let options = options::parse(&mount.options);
+    one(cx, mount, &options)
+        .context(|| format!("mount {} at {}", source_name(mount), mount.destination))
+}
+
+fn source_name(mount: &Mount) -> String {
+    match (&mount.source, &mount.kind) {
+        (Some(source), _) => source.clone(),
+        (None, Some(kind)) => kind.clone(),
+        (None, None) => "nothing".to_owned(),
+    }
+}
+
+fn one(cx: &Setup<'_>, mount: &Mount, o: &Options) -> Result<Option<Late>> {
+    let destination = &mount.destination;
+    if o.idmap.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return Err(Error::new("id-mapped mounts are not supported"));
+    }
+    if o.bind || mount.kind.as_deref() == Some("bind") {
+        let tree = bind_source(cx, mount, o)?;
+        let is_dir = FileType::from_raw_mode(stat(tree.as_fd())?.st_mode).is_dir();
+        let target = if is_dir {
+            cx.root.make_dir(destination)?
+        } else {
+            cx.root.make_file(destination, 0o755)?
+        };
+        attach(&tree, target.as_fd())?;
+        attributes(tree.as_fd(), o, 0)?;
+        return Ok(None);
+    }
+    let kind = mount
+        .kind
+        .as_deref()
+        .ok_or_else(|| Error::new("the mount has no type"))?;
+    if matches!(kind, "proc" | "sysfs") {
+        refuse_link(cx.root, destination, kind)?;
+    }
+    let target = cx.root.make_dir(destination)?;
+    if kind == "cgroup" {
+        cgroup::mount(cx, destination, o, target.as_fd())?;
+        return Ok(None);
+    }
+    // A tmpfs is filled, and /dev gets its devices, before it turns read-only.
+    let late = o.set & attr::RDONLY != 0 && (kind == "tmpfs" || destination == "/dev");
+    let hold_back = if late { attr::RDONLY } else { 0 };
+    let label = cx
+        .label
+        .filter(|_| !matches!(kind, "proc" | "sysfs" | "mqueue"));
+    let mut data = o.data.clone();
+    if o.copy_up && kind == "tmpfs" && !data.iter().any(|(key, _)| key == "mode") {
+        let mode = stat(target.as_fd())?.st_mode & 0o7777;
+        data.push(("mode".to_owned(), Some(format!("{mode:o}"))));
+    }
+    let tree = match create(kind, mount.source.as_deref(), o, &data, label, hold_back) {
+        // A user namespace that does not own its network namespace may not
+        // mount sysfs; the host's is what it would see anyway.
+        Err(Failure::Kernel(Errno::PERM)) if kind == "sysfs" => {
+            let tree = clone("/sys", true).context(|| "open /sys in its place")?;
+            attach(&tree, target.as_fd())?;
+            attributes(tree.as_fd(), o, 0)?;
+            return Ok(None);
+        }
+        other => other?,
+    };
+    if o.copy_up && kind == "tmpfs" {
+        copyup::copy(target.as_fd(), tree.as_fd()).context(|| "copy up")?;
+    }
+    attach(&tree, target.as_fd())?;
+    propagate(tree.as_fd(), o)?;
+    if o.recursive_set | o.recursive_clear != 0 {
+        let (set_, clear) = (o.recursive_set & !hold_back, o.recursive_clear);
+        set(
+            tree.as_fd(),
+            true,
+            Change {
+                set: set_,
+                clear,
+                ..Change::default()
+            },
+        )?;
+    }
+    Ok(late.then_some(Late(tree)))
+}
+
+/// proc and sysfs may not be mounted through a link of the image, which could
+/// lead the later masks elsewhere (CVE-2019-19921).
+fn refuse_link(root: &Root, destination: &str, kind: &str) -> Result<()> {
+    match root.handle_nofollow(destination) {
+        Ok(fd) if FileType::from_raw_mode(stat(fd.as_fd())?.st_mode).is_symlink() => Err(
+            Error::new(format!("{kind} cannot be mounted on a symbolic link")),
+        ),
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn bind_source(cx: &Setup<'_>, mount: &Mount, o: &Options) -> Result<OwnedFd> {
+    let source = mount
+        .source
+        .as_deref()
+        .ok_or_else(|| Error::new("the bind mount has no source"))?;
+    let joined;
+    let path = if source.starts_with('/') {
+        source
+    } else {
+        joined = format!("{}/{source}", cx.bundle);
+        &joined
+    };
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if o.recursive_bind {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    if o.source_nofollow {
+        flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    }
+    // "no such file" here is about the host's path, never about the program.
+    open_tree(CWD, path, flags)
+        .map_err(|e| Error::of(Kind::Runtime, Error::from(e).to_string()))
+        .context(|| format!("bind source {path}"))
+}
+
+/// A detached copy of the mount at the host's `path`.
+pub fn clone(path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(CWD, path, flags)
+}
+
+/// A detached copy of what `fd` refers to.
+pub fn clone_fd(fd: BorrowedFd<'_>, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(fd, HERE, flags)
+}
+
+/// Moves the detached mount `tree` onto `target`.
+pub fn attach(tree: &OwnedFd, target: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, HERE, target, HERE, flags)
+}
+
+/// Changes the mount that `tree` refers to.
+pub fn set(tree: BorrowedFd<'_>, recursive: bool, change: Change<'_>) -> Result<()> {
+    mount_attr::set(tree, HERE, recursive, change).context(|| "set mount attributes")
+}
+
+/// Applies attributes and propagation of `o` to an attached mount.
+fn attributes(tree: BorrowedFd<'_>, o: &Options, hold_back: u64) -> Result<()> {
+    let own = o.set & !hold_back;
+    if own | o.clear != 0 {
+        set(
+            tree,
+            false,
+            Change {
+                set: own,
+                clear: o.clear,
+                ..Change::default()
+            },
+        )?;
+    }
+    if o.recursive_set | o.recursive_clear != 0 {
+        let (set_, clear) = (o.recursive_set, o.recursive_clear);
+        set(
+            tree,
+            true,
+            Change {
+                set: set_,
+                clear,
+                ..Change::default()
+            },
+        )?;
+    }
+    propagate(tree, o)
+}
+
+fn propagate(tree: BorrowedFd<'_>, o: &Options) -> Result<()> {
+    for (kind, recursive) in &o.propagation {
+        set(
+            tree,
+            *recursive,
+            Change {
+                propagation: *kind,
+                ..Change::default()
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Why a file system could not be made.
+#[derive(Debug)]
+pub enum Failure {
+    /// fsopen, create or fsmount failed.
+    Kernel(Errno),
+    /// An option was refused.
+    Option(Error),
+}
+
+impl From<Errno> for Failure {
+    fn from(e: Errno) -> Self {
+        Failure::Kernel(e)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(f: Failure) -> Self {
+        match f {
+            Failure::Kernel(e) => e.into(),
+            Failure::Option(e) => e,
+        }
+    }
+}
+
+/// A detached mount of a new file system of type `kind`.
+pub fn create(
+    kind: &str,
+    source: Option<&str>,
+    o: &Options,
+    data: &[(String, Option<String>)],
+    label: Option<&str>,
+    hold_back: u64,
+) -> std::result::Result<OwnedFd, Failure> {
+    let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    if let Some(source) = source {
+        fsconfig_set_string(&fs, "source", source)?;
+    }
+    let option = |text: &str, e: Errno| {
+        Failure::Option(Error::from(e).within(format!("option {text:?} of {kind}")))
+    };
+    // Read-only is an attribute of the mount; a real file system must also not
+    // be written by its own driver.
+    let pseudo = matches!(
+        kind,
+        "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2" | "ramfs"
+    );
+    if o.set & attr::RDONLY != 0 && !pseudo {
+        fsconfig_set_flag(&fs, "ro").map_err(|e| option("ro", e))?;
+    }
+    for flag in &o.superblock {
+        fsconfig_set_flag(&fs, *flag).map_err(|e| option(flag, e))?;
+    }
+    for (key, value) in data {
+        match value {
+            Some(value) => fsconfig_set_string(&fs, key.as_str(), value.as_str()),
+            None => fsconfig_set_flag(&fs, key.as_str()),
+        }
+        .map_err(|e| option(key, e))?;
+    }
+    if let Some(label) = label {
+        fsconfig_set_string(&fs, "context", label).map_err(|e| option("context", e))?;
+    }
+    fsconfig_create(&fs)?;
+    // Recursive words act on a new file system's only mount.
+    let bits = (o.set | o.recursive_set) & !o.recursive_clear & !hold_back;
+    let flags = MountAttrFlags::from_bits_retain(bits as u32);
+    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
+}
+
+/// Opens `path` in `root` for reading, as the copy and checks need it.
+pub fn reopen_dir(fd: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(fd, ".", flags, Mode::empty())
+}

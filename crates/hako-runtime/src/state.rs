@@ -1,0 +1,257 @@
+//! What is known of a container between two commands: one directory a
+//! container below `--root`, with
+//!
+//! - `config.json`, the configuration as it was at create: later changes of the
+//!   bundle have no effect (runtime.md, "Lifecycle"),
+//! - `state.json`, this module's [`Saved`],
+//! - `start.sock`, on which a created container waits; gone once started.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use hako_cgroup::{Cgroup, Saved as SavedCgroup};
+use hako_spec::id::ContainerId;
+use hako_spec::runtime::{Config, State, Status};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+use crate::proc::Identity;
+
+/// The contents of `state.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Saved {
+    /// Form of this file; a reader refuses others.
+    pub version: u32,
+    /// The container's id.
+    pub id: String,
+    /// Process 1 of the container, as the host numbers it; 0 before it exists.
+    pub pid: i32,
+    /// Its start time in clock ticks since boot.
+    pub pid_start: u64,
+    /// The bundle's absolute path.
+    pub bundle: String,
+    /// The root's absolute path.
+    pub rootfs: String,
+    /// RFC 3339.
+    pub created: String,
+    /// Numeric uid of who made it.
+    pub owner: u32,
+    /// Version 1 cgroups: hierarchy and directory.
+    pub cgroup_v1: Vec<(String, String)>,
+    /// Version 2 cgroup directory.
+    pub cgroup_v2: Option<String>,
+}
+
+const VERSION: u32 = 1;
+
+impl Saved {
+    /// A container that is being made.
+    pub fn new(id: &ContainerId, bundle: &str, rootfs: &str) -> Self {
+        Saved {
+            version: VERSION,
+            id: id.to_string(),
+            pid: 0,
+            pid_start: 0,
+            bundle: bundle.to_owned(),
+            rootfs: rootfs.to_owned(),
+            created: crate::time::now(),
+            owner: rustix::process::getuid().as_raw(),
+            cgroup_v1: Vec::new(),
+            cgroup_v2: None,
+        }
+    }
+
+    /// Records where the container's cgroups are.
+    pub fn set_cgroup(&mut self, cgroup: &Cgroup) {
+        let saved = cgroup.saved();
+        self.cgroup_v1 = saved.v1;
+        self.cgroup_v2 = saved.v2;
+    }
+
+    /// The container's cgroups.
+    pub fn cgroup(&self) -> Cgroup {
+        Cgroup::open(&SavedCgroup {
+            v1: self.cgroup_v1.clone(),
+            v2: self.cgroup_v2.clone(),
+        })
+    }
+}
+
+/// A container's directory.
+#[derive(Debug, Clone)]
+pub struct Directory(PathBuf);
+
+/// A container with everything that is known of it.
+#[derive(Debug)]
+pub struct Container {
+    /// Where it is kept.
+    pub dir: Directory,
+    /// Its record.
+    pub saved: Saved,
+}
+
+impl Directory {
+    /// The directory of container `id` below `root`; it need not exist.
+    pub fn of(root: &Path, id: &ContainerId) -> Self {
+        Directory(root.join(id.as_str()))
+    }
+
+    /// Makes it; a container of that id must not exist.
+    pub fn make(root: &Path, id: &ContainerId) -> Result<Self> {
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(0o700);
+        let dir = Self::of(root, id);
+        let mut made = builder.create(&dir.0);
+        if made
+            .as_ref()
+            .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        {
+            fs::DirBuilder::new()
+                .mode(0o711)
+                .recursive(true)
+                .create(root)
+                .context(|| root.display().to_string())?;
+            made = builder.create(&dir.0);
+        }
+        match made {
+            Ok(()) => Ok(dir),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(Error::new(format!("container {id} exists already")))
+            }
+            Err(e) => Err(Error::from(e).within(dir.0.display())),
+        }
+    }
+
+    /// A file of the directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The socket on which a created container waits.
+    pub fn start_socket(&self) -> PathBuf {
+        self.file("start.sock")
+    }
+
+    /// Writes `state.json` whole or not at all.
+    pub fn save(&self, saved: &Saved) -> Result<()> {
+        let text = serde_json::to_vec(saved)?;
+        write_whole(&self.file("state.json"), &text)
+    }
+
+    /// Removes everything.
+    pub fn remove(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::from(e).within(format!("remove {}", self.0.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes `bytes` beside `path` and renames: readers see the old or the new
+/// file.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let aside = path.with_file_name(name);
+    let write = || -> std::io::Result<()> {
+        fs::File::create(&aside)?.write_all(bytes)?;
+        fs::rename(&aside, path)
+    };
+    write().context(|| format!("write {}", path.display()))
+}
+
+impl Container {
+    /// Reads the record of container `id`.
+    pub fn load(root: &Path, id: &ContainerId) -> Result<Self> {
+        let dir = Directory::of(root, id);
+        let path = dir.file("state.json");
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::new(format!("container {id} does not exist")));
+            }
+            other => other.context(|| path.display().to_string())?,
+        };
+        let saved = parse(&text).context(|| path.display().to_string())?;
+        if saved.id != id.as_str() {
+            return Err(Error::new(format!(
+                "{} is of another container",
+                path.display()
+            )));
+        }
+        Ok(Container { dir, saved })
+    }
+
+    /// The configuration as it was at create.
+    pub fn config(&self) -> Result<Config> {
+        let path = self.dir.file("config.json");
+        let text = fs::read(&path).context(|| path.display().to_string())?;
+        Config::from_slice(&text).context(|| path.display().to_string())
+    }
+
+    /// The container's status now.
+    pub fn status(&self) -> Status {
+        if self.saved.pid == 0 {
+            return Status::Creating;
+        }
+        if !self.alive() {
+            return Status::Stopped;
+        }
+        if self.dir.start_socket().exists() {
+            return Status::Created;
+        }
+        if self.saved.cgroup().is_frozen().unwrap_or(false) {
+            return Status::Paused;
+        }
+        Status::Running
+    }
+
+    /// Whether process 1 of the container runs.
+    pub fn alive(&self) -> bool {
+        Identity::of(self.saved.pid)
+            .is_some_and(|now| now.alive() && now.start == self.saved.pid_start)
+    }
+
+    /// The state that hooks and callers get (runtime.md, "State").
+    pub fn state(&self, config: &Config, status: Status) -> State {
+        State {
+            oci_version: config.oci_version.clone(),
+            id: self.saved.id.clone(),
+            status,
+            pid: if status == Status::Stopped {
+                0
+            } else {
+                self.saved.pid
+            },
+            bundle: self.saved.bundle.clone(),
+            annotations: config.annotations.clone(),
+            ..State::default()
+        }
+    }
+
+    /// A handle on process 1, certainly the container's.
+    pub fn pidfd(&self) -> Result<std::os::fd::OwnedFd> {
+        let gone = || Error::new(format!("container {} is not running", self.saved.id));
+        let pid = rustix::process::Pid::from_raw(self.saved.pid).ok_or_else(gone)?;
+        let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+            .map_err(|_| gone())?;
+        // The number may have been given to another process before the open.
+        if self.alive() { Ok(fd) } else { Err(gone()) }
+    }
+}
+
+/// Reads a `state.json`.
+pub fn parse(text: &[u8]) -> Result<Saved> {
+    let saved: Saved = serde_json::from_slice(text)?;
+    if saved.version != VERSION {
+        return Err(Error::new(format!(
+            "version {} is not known",
+            saved.version
+        )));
+    }
+    Ok(saved)
+}

@@ -1,0 +1,184 @@
+//! The channel between the runtime and the process that becomes the container:
+//! a socket pair, or for `start` a connection to the socket on which a created
+//! container waits. Messages keep their bounds (`SOCK_SEQPACKET`).
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendmsg, socketpair,
+};
+
+use crate::error::{Context, Error, Kind, Result};
+
+/// What is said on the channel.
+#[derive(Debug)]
+pub enum Message {
+    /// Runtime to container: go on.
+    Go,
+    /// Container to runtime: I am in a new user namespace, write its mapping.
+    Map,
+    /// Container to runtime: the mounts are made, run the runtime's hooks.
+    Hooks,
+    /// First to second stage: the container's process has this pid.
+    Pid(i32),
+    /// Container to runtime: everything is set up.
+    Ready,
+    /// Container to runtime: it failed.
+    Failed(Error),
+    /// The stub to the runtime: the program could not be executed.
+    NotExecuted(Errno),
+    /// The other side is gone, or has become the program.
+    Closed,
+}
+
+/// One end of the channel.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+/// Longest message; texts of errors are cut to it.
+const MAX: usize = 16 << 10;
+
+impl Channel {
+    /// Both ends, close-on-exec.
+    pub fn pair() -> Result<(Channel, Channel)> {
+        let (a, b) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .context(|| "make a socket pair")?;
+        Ok((Channel(a), Channel(b)))
+    }
+
+    /// Takes a connected socket.
+    pub fn new(socket: OwnedFd) -> Self {
+        Channel(socket)
+    }
+
+    /// The socket.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Makes this channel, with its descriptor's number, another connection.
+    pub fn replace(&mut self, by: &OwnedFd) -> Result<()> {
+        Ok(rustix::io::dup3(
+            by,
+            &mut self.0,
+            rustix::io::DupFlags::CLOEXEC,
+        )?)
+    }
+
+    /// Sends one message.
+    pub fn send(&self, message: &Message) -> Result<()> {
+        let mut bytes = match message {
+            Message::Go => vec![b'G'],
+            Message::Map => vec![b'M'],
+            Message::Hooks => vec![b'H'],
+            Message::Ready => vec![b'R'],
+            Message::Pid(pid) => format!("P{pid}").into_bytes(),
+            Message::Failed(error) => {
+                let mut bytes = vec![b'E'];
+                bytes.extend(error.encode());
+                bytes
+            }
+            Message::NotExecuted(_) | Message::Closed => return Ok(()),
+        };
+        bytes.truncate(MAX);
+        let slices = [IoSlice::new(&bytes)];
+        let none = &mut Default::default();
+        sendmsg(&self.0, &slices, none, SendFlags::NOSIGNAL)
+            .map(|_| ())
+            .context(|| "tell the other side")
+    }
+
+    /// Waits for the next message.
+    pub fn receive(&self) -> Result<Message> {
+        let mut buffer = [0u8; MAX];
+        let len = loop {
+            match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
+                Ok((_, len)) => break len,
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => break 0,
+                Err(e) => return Err(Error::from(e).within("hear from the other side")),
+            }
+        };
+        let bytes = buffer.get(..len).unwrap_or_default();
+        Ok(match bytes {
+            [] => Message::Closed,
+            [b'G'] => Message::Go,
+            [b'M'] => Message::Map,
+            [b'H'] => Message::Hooks,
+            [b'R'] => Message::Ready,
+            [b'P', pid @ ..] => std::str::from_utf8(pid)
+                .ok()
+                .and_then(|pid| pid.parse().ok())
+                .map(Message::Pid)
+                .ok_or_else(|| Error::new("the container's process sent nonsense"))?,
+            // The stub's error number: an int, its upper bytes always zero.
+            [a, b, 0, 0] => {
+                Message::NotExecuted(Errno::from_raw_os_error(i32::from_ne_bytes([*a, *b, 0, 0])))
+            }
+            [b'E', rest @ ..] => Message::Failed(Error::decode(rest)),
+            _ => return Err(Error::new("the container's process sent nonsense")),
+        })
+    }
+
+    /// Waits for [`Message::Go`].
+    pub fn wait_go(&self) -> Result<()> {
+        match self.receive()? {
+            Message::Go => Ok(()),
+            Message::Closed => Err(Error::new("the runtime is gone")),
+            other => Err(Error::new(format!("unexpected message {other:?}"))),
+        }
+    }
+
+    /// Waits until the container's process has become its program: the channel
+    /// closes. `program` is what was to be executed.
+    pub fn wait_executed(&self, program: &str) -> Result<()> {
+        match self.receive()? {
+            Message::Closed => Ok(()),
+            Message::Failed(error) => Err(error),
+            Message::NotExecuted(errno) => Err(not_executed(program, errno)),
+            other => Err(Error::new(format!("unexpected message {other:?}"))),
+        }
+    }
+}
+
+/// The error of a program that was found but could not be executed.
+pub fn not_executed(program: &str, errno: Errno) -> Error {
+    let kind = if errno == Errno::NOENT {
+        Kind::NotFound
+    } else {
+        Kind::NotExecutable
+    };
+    Error::of(kind, format!("exec {program:?}: {}", Error::from(errno)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_as_sent() {
+        let (a, b) = Channel::pair().unwrap();
+        a.send(&Message::Pid(-7)).unwrap();
+        assert!(matches!(b.receive().unwrap(), Message::Pid(-7)));
+        a.send(&Message::Failed(Error::of(Kind::NotFound, "x")))
+            .unwrap();
+        match b.receive().unwrap() {
+            Message::Failed(e) => assert_eq!((e.kind, e.to_string()), (Kind::NotFound, "x".into())),
+            other => panic!("{other:?}"),
+        }
+        rustix::io::write(a.fd(), &2i32.to_ne_bytes()).unwrap();
+        assert!(matches!(
+            b.receive().unwrap(),
+            Message::NotExecuted(Errno::NOENT)
+        ));
+        drop(a);
+        assert!(matches!(b.receive().unwrap(), Message::Closed));
+    }
+}

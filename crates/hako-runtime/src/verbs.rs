@@ -1,0 +1,158 @@
+//! The verbs of the command line, a file each.
+
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod pause;
+mod processes;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod wait;
+
+use std::path::{Path, PathBuf};
+
+use hako_spec::id::ContainerId;
+
+use crate::cli::Args;
+use crate::error::{Error, Result};
+use crate::state::Container;
+
+/// What every verb gets.
+#[derive(Debug)]
+pub struct Global {
+    /// Where containers are kept.
+    pub root: PathBuf,
+    /// Whether missing rights to cgroups are fine.
+    pub rootless: bool,
+}
+
+impl Global {
+    /// Reads the global flags.
+    pub fn of(args: &Args) -> Result<Self> {
+        if args.has("systemd-cgroup") || args.get("cgroup-manager") == Some("systemd") {
+            return Err(Error::new(
+                "the systemd cgroup manager is not supported: leave --systemd-cgroup out",
+            ));
+        }
+        if let Some(other) = args.get("cgroup-manager").filter(|m| *m != "cgroupfs") {
+            return Err(Error::new(format!(
+                "--cgroup-manager: {other:?} is not supported"
+            )));
+        }
+        let user = !rustix::process::geteuid().is_root() || in_user_namespace();
+        let rootless = match args.get("rootless") {
+            None | Some("auto") => user,
+            Some("true") => true,
+            Some("false") => false,
+            Some(other) => {
+                return Err(Error::new(format!(
+                    "--rootless: {other:?} is not auto, true or false"
+                )));
+            }
+        };
+        let root = args.path("root").unwrap_or_else(|| default_root(rootless));
+        Ok(Global {
+            root: std::path::absolute(root)?,
+            rootless,
+        })
+    }
+}
+
+fn default_root(rootless: bool) -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) if rootless => Path::new(&dir).join("hako-runtime"),
+        _ => PathBuf::from("/run/hako-runtime"),
+    }
+}
+
+/// A user namespace that maps less than everything: rights over the host's
+/// cgroups are not to be had in it.
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut fields = map.split_whitespace();
+    !(fields.next() == Some("0")
+        && fields.next() == Some("0")
+        && fields.next() == Some("4294967295"))
+}
+
+/// Runs the verb; the value is the exit status.
+pub fn run(global: &Global, args: &Args) -> Result<u8> {
+    match args.verb.as_str() {
+        "create" => create::run(global, args),
+        "start" => start::run(global, args),
+        "run" => run::run(global, args),
+        "exec" => exec::run(global, args),
+        "kill" => kill::run(global, args),
+        "delete" => delete::run(global, args),
+        "state" => state::run(global, args),
+        "list" => list::run(global, args),
+        "ps" => processes::run(global, args),
+        "pause" => pause::run(global, args, true),
+        "resume" => pause::run(global, args, false),
+        "spec" => spec::run(args),
+        "features" => features::run(),
+        "" => Err(Error::new("no command is given (see hako-runtime --help)")),
+        other => Err(Error::new(format!(
+            "unknown command {other:?} (see hako-runtime --help)"
+        ))),
+    }
+}
+
+/// The container id, which stands first.
+fn id(args: &Args) -> Result<ContainerId> {
+    let text = args
+        .free
+        .first()
+        .ok_or_else(|| Error::new(format!("{} needs a container id", args.verb)))?;
+    Ok(text.parse()?)
+}
+
+/// The id and nothing else.
+fn only_id(args: &Args) -> Result<ContainerId> {
+    no_more(args, 1)?;
+    id(args)
+}
+
+fn no_more(args: &Args, count: usize) -> Result<()> {
+    match args.free.get(count) {
+        Some(extra) => Err(Error::new(format!("unexpected argument {extra:?}"))),
+        None => Ok(()),
+    }
+}
+
+fn load(global: &Global, args: &Args) -> Result<Container> {
+    Container::load(&global.root, &id(args)?)
+}
+
+/// Writes to standard output; a reader that went away is no failure.
+fn print(text: &str) -> Result<()> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Descriptors to pass on: `--preserve-fds`, and those of socket activation.
+fn passed(args: &Args) -> Result<crate::container::program::Passed> {
+    let listen = std::env::var("LISTEN_FDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    let preserve = args.number("preserve-fds")?;
+    let preserve: u32 = preserve + listen;
+    for at in 0..preserve {
+        let fd = 3 + i32::try_from(at).unwrap_or(i32::MAX - 3);
+        if hako_sys::fds::inherit(fd).is_err() {
+            return Err(Error::new(format!(
+                "--preserve-fds: descriptor {fd} is not open"
+            )));
+        }
+    }
+    Ok(crate::container::program::Passed { preserve, listen })
+}

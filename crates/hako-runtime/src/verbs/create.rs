@@ -1,0 +1,37 @@
+//! `create`: set a container up, up to its program.
+
+use super::{Global, only_id, passed};
+use crate::cli::Args;
+use crate::container::launch::{Launched, Request, launch};
+use crate::error::Result;
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
+    launched(global, args, true, None).map(|_| 0)
+}
+
+/// The part that `run` shares.
+pub(super) fn launched(
+    global: &Global,
+    args: &Args,
+    for_start: bool,
+    console: Option<std::os::fd::OwnedFd>,
+) -> Result<Launched> {
+    let bundle = args.path("bundle").unwrap_or_else(|| ".".into());
+    let bundle = bundle
+        .canonicalize()
+        .map_err(|e| crate::error::Error::from(e).within(format!("bundle {}", bundle.display())))?;
+    launch(Request {
+        root: &global.root,
+        id: only_id(args)?,
+        bundle,
+        config: args.path("config"),
+        console_socket: args.path("console-socket"),
+        pid_file: args.path("pid-file"),
+        no_pivot: args.has("no-pivot"),
+        no_new_keyring: args.has("no-new-keyring"),
+        passed: passed(args)?,
+        for_start,
+        rootless_cgroups: global.rootless,
+        console,
+    })
+}

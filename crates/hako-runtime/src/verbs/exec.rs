@@ -1,0 +1,109 @@
+//! `exec`: another process in a running container.
+
+use hako_spec::runtime::validate;
+use hako_spec::runtime::{Capabilities, Config, Process};
+use hako_sys::signal;
+
+use super::wait::{console_pair, foreground, receive_console};
+use super::{Global, load, passed};
+use crate::cli::Args;
+use crate::container::exec::{Request, read_process, start};
+use crate::error::{Error, Result};
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
+    let container = load(global, args)?;
+    let config = container.config()?;
+    let process = process(args, &config)?;
+    if let Some(problem) = validate::process(&process).first() {
+        return Err(Error::new(problem.to_string()));
+    }
+    let detach = args.has("detach");
+    let own_console = process.terminal && !detach && args.get("console-socket").is_none();
+    let (theirs, ours) = match own_console {
+        true => {
+            let (theirs, ours) = console_pair()?;
+            (Some(theirs), Some(ours))
+        }
+        false => (None, None),
+    };
+    let request = Request {
+        process,
+        console_socket: args.path("console-socket"),
+        console: theirs,
+        pid_file: args.path("pid-file"),
+        passed: passed(args)?,
+        sub_cgroup: args.get("cgroup").map(str::to_owned),
+        ignore_paused: args.has("ignore-paused"),
+    };
+    let started = start(&container, &config, request)?;
+    if detach {
+        return Ok(0);
+    }
+    let signals = signal::block_all()?;
+    let terminal = ours.as_ref().map(receive_console).transpose()?;
+    foreground(&started.pidfd, &signals, terminal.as_ref())
+}
+
+/// The container's process with the flags' changes, or the one of `--process`.
+fn process(args: &Args, config: &Config) -> Result<Process> {
+    let command = args.free.get(1..).unwrap_or_default();
+    if let Some(path) = args.path("process") {
+        if let Some(extra) = command.first() {
+            return Err(Error::new(format!(
+                "unexpected argument {extra:?} with --process"
+            )));
+        }
+        return read_process(&path);
+    }
+    if command.is_empty() {
+        return Err(Error::new("exec needs a command"));
+    }
+    let mut p = config.process.clone().unwrap_or_default();
+    p.args = command.to_vec();
+    p.terminal = args.has("tty");
+    if let Some(cwd) = args.get("cwd") {
+        p.cwd = cwd.to_owned();
+    }
+    p.env.extend(args.all("env").map(str::to_owned));
+    if let Some(user) = args.get("user") {
+        let (uid, gid) = user.split_once(':').unwrap_or((user, ""));
+        let number = |text: &str| {
+            text.parse::<u32>().map_err(|_| {
+                Error::new(format!("--user: {text:?} is not a number (UID or UID:GID)"))
+            })
+        };
+        p.user.uid = number(uid)?;
+        if !gid.is_empty() {
+            p.user.gid = number(gid)?;
+        }
+    }
+    for gid in args.all("additional-gids") {
+        let gid = gid
+            .parse()
+            .map_err(|_| Error::new(format!("--additional-gids: {gid:?} is not a number")))?;
+        p.user.additional_gids.push(gid);
+    }
+    add_capabilities(&mut p, args);
+    p.no_new_privileges |= args.has("no-new-privs");
+    Ok(p)
+}
+
+fn add_capabilities(p: &mut Process, args: &Args) {
+    for cap in args.all("cap") {
+        let caps = p.capabilities.get_or_insert_with(Capabilities::default);
+        for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
+            if !set.iter().any(|c| c == cap) {
+                set.push(cap.to_owned());
+            }
+        }
+        // A user other than root keeps it through execve(2) by the ambient
+        // set, which must also be inheritable.
+        if p.user.uid != 0 {
+            for set in [&mut caps.inheritable, &mut caps.ambient] {
+                if !set.iter().any(|c| c == cap) {
+                    set.push(cap.to_owned());
+                }
+            }
+        }
+    }
+}

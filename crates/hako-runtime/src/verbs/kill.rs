@@ -1,0 +1,124 @@
+//! `kill`: send a signal to a container.
+
+use std::os::fd::AsFd as _;
+
+use hako_spec::runtime::{NamespaceKind, Status};
+use hako_sys::signal;
+use rustix::io::Errno;
+
+use super::{Global, load, no_more};
+use crate::cli::Args;
+use crate::error::{Context, Error, Result};
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
+    no_more(args, 2)?;
+    let container = load(global, args)?;
+    let signal = number(args.free.get(1).map_or("TERM", String::as_str))?;
+    let status = container.status();
+    if args.has("all") {
+        // Also after the first process has ended: the rest of a container that
+        // shares its pid namespace lives on.
+        container
+            .saved
+            .cgroup()
+            .kill(signal)
+            .context(|| "signal every process")?;
+        return Ok(0);
+    }
+    if !matches!(status, Status::Created | Status::Running | Status::Paused) {
+        return Err(Error::new(format!(
+            "container {} is not running",
+            container.saved.id
+        )));
+    }
+    let pidfd = container.pidfd()?;
+    match signal::send(pidfd.as_fd(), signal) {
+        Err(Errno::SRCH) => {
+            return Err(Error::new(format!(
+                "container {} is not running",
+                container.saved.id
+            )));
+        }
+        other => other.context(|| format!("signal container {}", container.saved.id))?,
+    }
+    if signal == 9 {
+        let own_pids = container.config()?.linux.is_some_and(|l| {
+            l.namespace(NamespaceKind::Pid)
+                .is_some_and(|n| n.path.is_none())
+        });
+        let cgroup = container.saved.cgroup();
+        if !own_pids {
+            // Nobody else ends with the first process.
+            cgroup.kill(9).context(|| "kill every process")?;
+        }
+        if status == Status::Paused {
+            // A frozen process cannot even die.
+            cgroup.thaw().context(|| "thaw the container")?;
+        }
+    }
+    Ok(0)
+}
+
+/// Names of signal(7) on Linux, by number from 1.
+const NAMES: &[&str] = &[
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+/// A signal by number or name, with or without `SIG`, also `RTMIN+n` and
+/// `RTMAX-n`.
+fn number(text: &str) -> Result<i32> {
+    let unknown = || Error::new(format!("unknown signal {text:?}"));
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=signal::MAX)
+            .contains(&number)
+            .then_some(number)
+            .ok_or_else(unknown);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(at) = NAMES.iter().position(|n| *n == name) {
+        return Ok(at as i32 + 1);
+    }
+    let (base, offset) = match name {
+        "POLL" => (29, ""),
+        "IOT" => (6, ""),
+        "CLD" => (17, ""),
+        _ => match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+            (Some(rest), _) => (34, rest),
+            (_, Some(rest)) => (64, rest),
+            _ => return Err(unknown()),
+        },
+    };
+    let offset: i32 = if offset.is_empty() {
+        0
+    } else {
+        offset.parse().map_err(|_| unknown())?
+    };
+    let number = base + offset;
+    let realtime = base < 34 || (34..=64).contains(&number);
+    realtime.then_some(number).ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn signals() {
+        for (text, n) in [
+            ("TERM", 15),
+            ("sigkill", 9),
+            ("9", 9),
+            ("RTMIN+3", 37),
+            ("SIGRTMAX", 64),
+            ("SYS", 31),
+        ] {
+            assert_eq!(number(text).unwrap(), n, "{text}");
+        }
+        for bad in ["", "0", "65", "-1", "NOPE", "RTMIN+31", "RTMAX+1"] {
+            assert!(number(bad).is_err(), "{bad}");
+        }
+    }
+}

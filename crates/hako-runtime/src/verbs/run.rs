@@ -1,0 +1,70 @@
+//! `run`: create and start, and in the foreground wait and delete.
+
+use std::os::fd::AsFd as _;
+
+use hako_sys::signal;
+
+use super::create::launched;
+use super::wait::{console_pair, foreground, receive_console};
+use super::{Global, delete, start};
+use crate::cli::Args;
+use crate::container::launch::{reap, release};
+use crate::error::{Error, Result};
+use crate::log;
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
+    let detach = args.has("detach");
+    let own_console = !detach && args.get("console-socket").is_none() && wants_terminal(args);
+    let (theirs, ours) = match own_console {
+        true => {
+            let (theirs, ours) = console_pair()?;
+            (Some(theirs), Some(ours))
+        }
+        false => (None, None),
+    };
+    let launched = launched(global, args, false, theirs)?;
+    let signals = match detach {
+        true => None,
+        false => Some(signal::block_all()?),
+    };
+    let started = release(&launched).and_then(|()| ours.as_ref().map(receive_console).transpose());
+    let terminal = match started {
+        Ok(terminal) => terminal,
+        Err(e) => {
+            let _ = signal::send(launched.pidfd.as_fd(), 9);
+            reap(&launched.pidfd);
+            clean_up(&launched.container);
+            return Err(e);
+        }
+    };
+    start::poststart(&launched.container, &launched.config);
+    let Some(signals) = signals else { return Ok(0) };
+    let status = foreground(&launched.pidfd, &signals, terminal.as_ref());
+    if !args.has("keep") {
+        clean_up(&launched.container);
+    }
+    status
+}
+
+/// Whether the bundle's configuration asks for a terminal; what is wrong with
+/// it is told by the launch.
+fn wants_terminal(args: &Args) -> bool {
+    let bundle = args.path("bundle").unwrap_or_else(|| ".".into());
+    let path = args
+        .path("config")
+        .unwrap_or_else(|| bundle.join("config.json"));
+    let Ok(bytes) = std::fs::read(path) else {
+        return false;
+    };
+    hako_spec::runtime::Config::from_slice(&bytes)
+        .ok()
+        .and_then(|c| c.process)
+        .is_some_and(|p| p.terminal)
+}
+
+fn clean_up(container: &crate::state::Container) {
+    if let Err(e) = delete::remove(container) {
+        let e: Error = e;
+        log::warn(&e.to_string());
+    }
+}
