@@ -43,3 +43,12 @@ pub fn unshare(flags: u64) -> Result<(), Errno> {
     crate::check(unsafe { libc::syscall(libc::SYS_unshare, flags) })?;
     Ok(())
 }
+
+/// The kind of the namespace behind `fd`, as its `CLONE_NEW*` flag
+/// (NS_GET_NSTYPE, ioctl_nsfs(2)). `ENOTTY`: not a namespace.
+pub fn kind(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: the request takes no argument and returns the flag.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) };
+    Ok(crate::check(libc::c_long::from(ret))? as u64)
+}

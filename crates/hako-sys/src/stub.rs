@@ -10,7 +10,8 @@
 //! `/proc/self/exe` then gets the stub, which nobody can write.
 //!
 //! The stub closes its error descriptor by close-on-exec when the program
-//! starts; when it cannot start, it writes the error number there, 4 bytes in
+//! starts (executed again by its own path, it finds it closed and exits with
+//! 126 rather than go round for ever); when it cannot start, it writes the error number there, 4 bytes in
 //! native order, and exits with 127 (no such file) or 126 (anything else), as
 //! shells do.
 
@@ -34,6 +35,10 @@ std::arch::global_asm!(
     "mov edx, 1",  // FD_CLOEXEC
     "mov eax, 72", // fcntl
     "syscall",
+    "cmp rax, -9", // EBADF: it was closed, so this is the stub's second run
+    "jne 2f",
+    "mov edi, 126",
+    "jmp 5f",
     "2:",
     "lea rdi, [rip + hako_stub_end + 4]", // path
     "lea rsi, [rsp + 8]",                 // argv
@@ -57,6 +62,7 @@ std::arch::global_asm!(
     "jne 4f",
     "mov edi, 127",
     "4:",
+    "5:",
     "mov eax, 231", // exit_group
     "syscall",
     "hlt",
@@ -80,6 +86,10 @@ std::arch::global_asm!(
     "mov x2, #1",  // FD_CLOEXEC
     "mov x8, #25", // fcntl
     "svc #0",
+    "cmn x0, #9", // EBADF: it was closed, so this is the stub's second run
+    "b.ne 2f",
+    "mov x0, #126",
+    "b 5f",
     "2:",
     "add x0, x19, #4",
     "add x1, sp, #8",
@@ -103,6 +113,7 @@ std::arch::global_asm!(
     "b.ne 4f",
     "mov x0, #127",
     "4:",
+    "5:",
     "mov x8, #94", // exit_group
     "svc #0",
     "brk #0",
@@ -272,11 +283,16 @@ mod tests {
     }
 
     #[test]
-    fn own_path_gives_the_stub_again_and_fails() {
-        // The attack's first step: the path is /proc/self/exe. The stub then
-        // executes itself until the kernel or we give up; it must not name
-        // this test binary. A stub without descriptor loops on itself, so
-        // bound it by time.
+    fn its_own_path_gives_the_stub_again_and_ends() {
+        // The attack's first step is the path /proc/self/exe: it names the
+        // stub, whose second run finds its error descriptor closed and ends.
+        let (_, code, errors) = run(c"/proc/self/exe", &[]);
+        assert_eq!(code, Some(126));
+        assert!(errors.is_empty());
+    }
+
+    #[test]
+    fn its_own_path_never_names_the_maker() {
         let stub = make(c"/proc/self/exe", None).unwrap();
         let program = format!("/proc/self/fd/{}", stub.as_raw_fd());
         let mut child = Command::new(program).spawn().unwrap();
