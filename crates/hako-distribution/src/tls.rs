@@ -13,12 +13,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 
 /// How the server's certificate is judged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Trust {
-    /// By the machine's authorities and `extra` ones.
+    /// By the machine's authorities.
     #[default]
     System,
     /// By the machine's authorities, those in the files `authorities`, and with
@@ -37,8 +38,25 @@ pub enum Trust {
     Anybody,
 }
 
+/// Where the machine's authorities are, if the environment says so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bundle {
+    file: Option<PathBuf>,
+    directory: Option<PathBuf>,
+}
+
+impl Bundle {
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    pub(crate) fn new(environment: &Environment) -> Self {
+        Self {
+            file: environment.path("SSL_CERT_FILE"),
+            directory: environment.path("SSL_CERT_DIR"),
+        }
+    }
+}
+
 /// The TLS settings for `trust`; `what` is for the error's text.
-pub(crate) fn config(trust: &Trust, what: &str) -> Result<ClientConfig> {
+pub(crate) fn config(trust: &Trust, bundle: &Bundle, what: &str) -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(provider)
@@ -55,7 +73,7 @@ pub(crate) fn config(trust: &Trust, what: &str) -> Result<ClientConfig> {
             .with_custom_certificate_verifier(Arc::new(Anybody { algorithms }))
             .with_no_client_auth(),
         Trust::System => builder
-            .with_root_certificates(system(what)?)
+            .with_root_certificates(system(bundle, what)?)
             .with_no_client_auth(),
         Trust::With {
             authorities,
@@ -63,7 +81,7 @@ pub(crate) fn config(trust: &Trust, what: &str) -> Result<ClientConfig> {
         } => {
             // A registry with an authority of its own works on a machine
             // without a bundle.
-            let mut roots = match system(what) {
+            let mut roots = match system(bundle, what) {
                 Ok(roots) => roots,
                 Err(_) if !authorities.is_empty() => RootCertStore::empty(),
                 Err(error) => return Err(error),
@@ -99,8 +117,13 @@ pub(crate) fn install_provider() {
     }
 }
 
-fn system(what: &str) -> Result<RootCertStore> {
-    let found = rustls_native_certs::load_native_certs();
+fn system(bundle: &Bundle, what: &str) -> Result<RootCertStore> {
+    let found = match (&bundle.file, &bundle.directory) {
+        (None, None) => rustls_native_certs::load_native_certs(),
+        (file, directory) => {
+            rustls_native_certs::load_certs_from_paths(file.as_deref(), directory.as_deref())
+        }
+    };
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {

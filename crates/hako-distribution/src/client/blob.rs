@@ -28,28 +28,24 @@ impl std::fmt::Debug for Blob {
 
 impl Open for Blob {
     async fn open(&self, offset: u64) -> Result<Response> {
-        let mut last = None;
-        for place in &self.places {
-            let path = format!("/v2/{}/blobs/{}", place.repository, self.digest);
-            let asked = self
-                .client
-                .ask(&self.what, place, Method::GET, &path, |request| {
-                    request.from_byte(offset)
-                });
-            let result = match asked.await {
-                Ok(response) => response.success().await,
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(response) => return Ok(response),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::protocol(&self.what, "there is no place to ask")))
+        first!(&self.what, &self.places, |place| self
+            .open_at(place, offset))
     }
 
     fn what(&self) -> &str {
         &self.what
+    }
+}
+
+impl Blob {
+    async fn open_at(&self, place: &Place, offset: u64) -> Result<Response> {
+        let path = format!("/v2/{}/blobs/{}", place.repository, self.digest);
+        let asked = self
+            .client
+            .ask(&self.what, place, Method::GET, &path, |request| {
+                request.from_byte(offset)
+            });
+        asked.await?.success().await
     }
 }
 

@@ -7,7 +7,7 @@ use hako_spec::reference::Reference;
 use reqwest::Method;
 use reqwest::header::{ACCEPT as ACCEPT_HEADER, HeaderValue};
 
-use super::{Client, first};
+use super::Client;
 use crate::error::{Error, Kind, Result};
 use crate::hash;
 use crate::http::Response;
@@ -69,10 +69,7 @@ impl Client {
             .into_iter()
             .filter(|place| place.has_tags)
             .collect();
-        first(&places, async |place| {
-            self.resolve_at(&what, place, tag).await
-        })
-        .await
+        first!(&what, &places, |place| self.resolve_at(&what, place, tag))
     }
 
     async fn resolve_at(&self, what: &str, place: &Place, tag: &str) -> Result<Resolved> {
@@ -114,11 +111,9 @@ impl Client {
             places.retain(|place| place.has_tags);
         }
         let tag = reference.tag.as_deref().unwrap_or("latest");
-        first(&places, async |place| {
-            self.fetch_at(&what, place, tag, reference.digest.as_ref())
-                .await
-        })
-        .await
+        let want = reference.digest.as_ref();
+        first!(&what, &places, |place| self
+            .fetch_at(&what, place, tag, want))
     }
 
     async fn fetch_at(
@@ -235,10 +230,7 @@ mod tests {
         let wrong = hash::sha256(b"");
         let take = |want: Option<&Digest>, told| check("w", bytes.clone(), OCI, want, told);
         assert_eq!(take(None, None).unwrap().digest, right);
-        assert_eq!(
-            take(Some(&right), Some(&wrong)).unwrap().digest,
-            right
-        );
+        assert_eq!(take(Some(&right), Some(&wrong)).unwrap().digest, right);
         assert!(matches!(
             take(None, Some(&wrong)),
             Err(Error::Digest { .. })

@@ -1,5 +1,20 @@
 //! The OCI distribution specification's client side.
 
+/// The first success of a future for each of the places. The registry itself
+/// comes last, and its error is the one that counts.
+macro_rules! first {
+    ($what:expr, $places:expr, |$place:ident| $one:expr) => {{
+        let mut result = Err($crate::Error::protocol($what, "there is no place to ask"));
+        for $place in $places {
+            result = $one.await;
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }};
+}
+
 mod blob;
 mod endpoint;
 pub mod link;
@@ -141,17 +156,4 @@ impl Client {
         inner.warnings.note(place, response.headers());
         Ok(response)
     }
-}
-
-/// Runs `one` for every place until one succeeds. The registry itself comes
-/// last, and its error is the one that counts.
-async fn first<T>(places: &[Place], one: impl AsyncFn(&Place) -> Result<T>) -> Result<T> {
-    let mut last = None;
-    for place in places {
-        match one(place).await {
-            Ok(found) => return Ok(found),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| Error::protocol("registry", "there is no place to ask")))
 }

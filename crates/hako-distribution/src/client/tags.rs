@@ -4,7 +4,7 @@ use hako_spec::reference::Reference;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::{Client, first, link};
+use super::{Client, link};
 use crate::error::{Error, Result};
 use crate::registries::Place;
 
@@ -32,7 +32,7 @@ impl Client {
             reference.registry, reference.repository
         );
         let places = self.places(&what, reference)?;
-        first(&places, async |place| self.tags_at(&what, place).await).await
+        first!(&what, &places, |place| self.tags_at(&what, place))
     }
 
     async fn tags_at(&self, what: &str, place: &Place) -> Result<Vec<String>> {

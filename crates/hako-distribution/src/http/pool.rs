@@ -29,6 +29,7 @@ pub(super) struct Pool {
     resolver: Arc<Resolver>,
     proxies: Vec<(Scheme, String)>,
     no_proxy: Option<String>,
+    bundle: tls::Bundle,
     connect_timeout: std::time::Duration,
     stall_timeout: std::time::Duration,
     clients: Mutex<HashMap<Key, Arc<OnceCell<Client>>>>,
@@ -66,6 +67,7 @@ impl Pool {
             resolver: Arc::new(Resolver::new()),
             proxies,
             no_proxy: variable(["no_proxy", "NO_PROXY"]),
+            bundle: tls::Bundle::new(&options.environment),
             connect_timeout: options.connect_timeout,
             stall_timeout: options.stall_timeout,
             clients: Mutex::default(),
@@ -99,7 +101,7 @@ impl Pool {
             .read_timeout(self.stall_timeout)
             .http2_adaptive_window(true)
             .dns_resolver(Arc::clone(&self.resolver))
-            .tls_backend_preconfigured(tls::config(trust, what)?)
+            .tls_backend_preconfigured(tls::config(trust, &self.bundle, what)?)
             .no_proxy();
         if !key.direct {
             for (scheme, proxy) in &self.proxies {
