@@ -85,7 +85,10 @@ impl Namespaces {
     /// Whether the process has to come to its namespaces step by step, by a
     /// first stage, because one clone3 cannot do it.
     pub fn need_stage(&self) -> bool {
-        !self.join.is_empty() || self.makes(NamespaceKind::Time)
+        // The message queues of a new IPC namespace belong to whoever makes it:
+        // that has to be the mapped root of the user namespace.
+        let owned = self.makes(NamespaceKind::User) && self.makes(NamespaceKind::Ipc);
+        !self.join.is_empty() || self.makes(NamespaceKind::Time) || owned
     }
 
     /// Joins everything that has a path.
