@@ -15,6 +15,7 @@ pub mod keyring;
 pub mod link;
 pub mod mount_attr;
 pub mod ns;
+pub mod pidfd;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;
