@@ -180,3 +180,10 @@ pub fn compile(profile: &Seccomp, native: Arch) -> Result<Program> {
 pub fn compile_with(profile: &Seccomp, native: Arch, options: Options) -> Result<Program> {
     compile::compile(profile, &native, &options)
 }
+
+/// The number of a call on an architecture (x32 numbers carry the x32 bit);
+/// `None` if the architecture lacks it or has no table here.
+#[must_use]
+pub fn number(name: &str, arch: Arch) -> Option<u32> {
+    table::find_after(None, name)?.number(abi::Abi::of(&arch)?)
+}

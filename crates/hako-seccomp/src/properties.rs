@@ -319,7 +319,7 @@ fn flags_listener_and_unknown_names() {
     assert_eq!(program.unknown, ["no_such_call"]);
     let wanted = flags::LOG | flags::SPEC_ALLOW | flags::NEW_LISTENER | flags::WAIT_KILLABLE_RECV;
     assert_eq!(program.flags, wanted);
-    let mount = table::find("mount").unwrap().number(Abi::X86_64).unwrap();
+    let mount = crate::number("mount", Arch::X86_64).unwrap();
     assert_eq!(program.verdict(mount, [0; 6]).unwrap(), verdict::NOTIFY);
     assert!(!program.allows(mount, [0; 6]) && program.allows(0, [0; 6]));
 
