@@ -10,7 +10,7 @@ use crate::netlink::Socket;
 use crate::netlink::build::Batch;
 use crate::netns;
 use crate::network::{Network, Networks, check_interface};
-use crate::route::{LOOPBACK, Link, Pair, is_link};
+use crate::route::{FORWARDING, LOOPBACK, Link, Pair, is_link};
 use crate::subnet::Mac;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -175,7 +175,8 @@ fn connect(netns: BorrowedFd<'_>, network: &Network, attachment: &Attachment) ->
     // One message, so when it fails there is nothing to delete; and with
     // EEXIST the interface of this name would be somebody else's.
     host.run("make the interfaces of a container", batch)?;
-    let done = configure(&mut inside, network, attachment);
+    let done = configure(&mut inside, network, attachment)
+        .and_then(|()| settle(&mut host, network, attachment));
     if done.is_err() {
         let _ = delete_link(&mut host, &attachment.host_interface);
     }
@@ -210,6 +211,41 @@ fn configure(inside: &mut Socket, network: &Network, attachment: &Attachment) ->
         .add_address(index, attachment.address, &network.subnet)
         .add_default_route(index, attachment.gateway);
     inside.run(what, batch)
+}
+
+/// Waits until packets pass between the container and the bridge.
+///
+/// When a cable gets a carrier, the kernel makes the interfaces usable in a
+/// worker of its own (net/core/link_watch.c), some time after. Until then the
+/// bridge drops what comes from the port and what goes to it, and whoever sent
+/// it waits a second before the second try. Since Linux 6.8 a look at an
+/// interface does the worker's job at once (`linkwatch_sync_dev` in
+/// `rtnl_getlink`), so the first look finds all in order. Older kernels are
+/// asked again for a while; then the container has to do with what it gets.
+fn settle(host: &mut Socket, network: &Network, attachment: &Attachment) -> Result<()> {
+    for _ in 0..200 {
+        let mut batch = Batch::default();
+        // The port first: a bridge with its first port has a carrier by it.
+        batch
+            .get_link(&attachment.host_interface)
+            .get_link(&network.bridge);
+        let mut ready = 0;
+        host.call(
+            "look at the interfaces of a container",
+            batch,
+            |_, message| {
+                let link = Link::parse(message.payload)?;
+                let forwards = link.port_state.is_none_or(|state| state == FORWARDING);
+                ready += u32::from(link.running && forwards);
+                Ok(())
+            },
+        )?;
+        if ready == 2 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// `veth` and eight random hexadecimal digits. Random, not made of the id: the

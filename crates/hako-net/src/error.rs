@@ -130,6 +130,15 @@ pub enum Error {
     /// An interface of this name exists and is no bridge.
     #[error("interface {0} exists and is no bridge")]
     NotABridge(String),
+    /// A word that cannot stand in a resolv.conf.
+    #[error("\"{0}\" cannot be a search domain or an option of name lookup")]
+    InvalidDns(String),
+    /// A name that cannot be a machine's.
+    #[error("\"{0}\" cannot be a host name: use letters, digits, \".\", \"-\" and \"_\"")]
+    InvalidHost(String),
+    /// Text that is no line for `/etc/hosts`.
+    #[error("\"{0}\" is no extra host such as db:192.0.2.7 or host.internal:host-gateway")]
+    InvalidExtraHost(String),
     /// pasta is not there.
     #[error("pasta is not installed: install the package \"passt\", or use another network")]
     PastaMissing,

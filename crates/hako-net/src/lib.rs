@@ -4,11 +4,14 @@ mod attach;
 mod bridge;
 mod error;
 mod firewall;
+pub mod hosts;
 mod lease;
 pub mod netlink;
 pub mod netns;
 pub mod network;
 pub mod nft;
+pub mod pasta;
+pub mod resolv;
 pub mod route;
 mod subnet;
 

@@ -6,12 +6,17 @@
 //! helper process is needed.
 
 use crate::error::{Error, Result};
+use crate::lease::file;
 use crate::netlink::Socket;
 use crate::netlink::build::Batch;
 use crate::route::LOOPBACK;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// Does something in a network namespace, on a thread of its own that ends with
 /// it. The calling thread stays where it is.
@@ -68,4 +73,47 @@ pub fn loopback_up(netns: BorrowedFd<'_>) -> Result<()> {
     let mut batch = Batch::default();
     batch.up(LOOPBACK);
     route_socket(netns)?.run("switch on the loopback", batch)
+}
+
+/// The IPv4 addresses of a namespace that are not its loopback's, in the
+/// kernel's order: what pasta gave a container.
+pub fn addresses(netns: BorrowedFd<'_>) -> Result<Vec<Ipv4Addr>> {
+    let found = crate::route::addresses(&mut route_socket(netns)?)?;
+    Ok(found
+        .into_iter()
+        .filter(|(destination, _)| destination.link != LOOPBACK)
+        .map(|(_, address)| address)
+        .collect())
+}
+
+/// Binds a network namespace to a new file in the calling thread's mount
+/// namespace: it lives on with no process in it, and can be opened by its path.
+///
+/// The file is 0600 of the caller's. Fails with `EEXIST` when there is one.
+pub fn pin(netns: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let failed = |source| file("bind a network namespace to", path, source);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::from_raw_mode(0o600)).map_err(failed)?;
+    let source = format!("/proc/self/fd/{}", netns.as_raw_fd());
+    rustix::mount::mount_bind(source, path).map_err(|source| {
+        let _ = rustix::fs::unlink(path);
+        failed(source)
+    })
+}
+
+/// Undoes [`pin`]; a path that is not there is well. The namespace goes when
+/// nothing else holds it.
+pub fn unpin(path: &Path) -> Result<()> {
+    let failed = |source| file("unbind the network namespace at", path, source);
+    // DETACH: who has the path open (pasta) shall not keep us from it. EINVAL:
+    // the file is there and nothing is bound to it.
+    let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+    match rustix::mount::unmount(path, flags) {
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+        Err(source) => return Err(failed(source)),
+    }
+    match rustix::fs::unlink(path) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(source) => Err(failed(source)),
+    }
 }

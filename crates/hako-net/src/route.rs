@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::netlink::Socket;
 use crate::netlink::build::{Batch, Body, flag};
-use crate::netlink::parse::{Malformed, fixed};
+use crate::netlink::parse::{Attribute, Malformed, fixed};
 use crate::subnet::{Mac, Subnet};
 use std::net::Ipv4Addr;
 
@@ -35,7 +35,10 @@ const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_STATE: u16 = 1;
 const UP: u32 = 1;
+const RUNNING: u32 = 0x40;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
@@ -44,6 +47,9 @@ const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 
 const INET: u8 = 2;
+
+/// `BR_STATE_FORWARDING`: the bridge passes a port's packets on.
+pub(crate) const FORWARDING: u8 = 3;
 
 /// The loopback's index in every network namespace.
 pub(crate) const LOOPBACK: u32 = 1;
@@ -61,6 +67,11 @@ pub struct Link {
     pub kind: String,
     /// Whether it was switched on.
     pub up: bool,
+    /// Whether it can carry packets now.
+    pub running: bool,
+    /// As a bridge's port, what the bridge does with its packets
+    /// (`BR_STATE_*`).
+    pub port_state: Option<u8>,
     /// Bytes of a packet at most.
     pub mtu: Option<u32>,
     /// The number of the bridge that it is a port of.
@@ -72,9 +83,11 @@ impl Link {
     pub fn parse(payload: &[u8]) -> Result<Self, Malformed> {
         let (head, attributes) = fixed::<16>(payload)?;
         let [_, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3, ..] = *head;
+        let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
         let mut link = Self {
             index: u32::from_ne_bytes([i0, i1, i2, i3]),
-            up: u32::from_ne_bytes([f0, f1, f2, f3]) & UP != 0,
+            up: flags & UP != 0,
+            running: flags & RUNNING != 0,
             ..Self::default()
         };
         for attribute in attributes {
@@ -87,8 +100,10 @@ impl Link {
                 IFLA_LINKINFO => {
                     for info in attribute.nested() {
                         let info = info?;
-                        if info.kind == IFLA_INFO_KIND {
-                            link.kind = info.text();
+                        match info.kind {
+                            IFLA_INFO_KIND => link.kind = info.text(),
+                            IFLA_INFO_SLAVE_DATA => link.port_state = port_state(&info)?,
+                            _ => {}
                         }
                     }
                 }
@@ -97,6 +112,17 @@ impl Link {
         }
         Ok(link)
     }
+}
+
+/// The state of a bridge's port, none for a port of something else.
+fn port_state(data: &Attribute<'_>) -> Result<Option<u8>, Malformed> {
+    for attribute in data.nested() {
+        let attribute = attribute?;
+        if let (IFLA_BRPORT_STATE, &[state]) = (attribute.kind, attribute.value) {
+            return Ok(Some(state));
+        }
+    }
+    Ok(None)
 }
 
 /// An IPv4 destination that the host has an address in or a route to.

@@ -32,6 +32,31 @@ fn containers_and_host_reach_each_other_at_once() {
 }
 
 #[test]
+fn the_first_packet_is_never_lost() {
+    // Some twenty containers, the very first of a network among them: each one's
+    // first act is a connection, in both directions.
+    for _ in 0..4 {
+        let host = Machine::new();
+        let (_dir, networks) = state();
+        let ready = host.ensure(&networks);
+        let at_host = host.listen();
+        for n in 0..6 {
+            let container = Machine::container();
+            let at_container = container.listen();
+            let got = host.attach(&networks, &ready, &container, &n.to_string());
+            let start = Instant::now();
+            if n % 2 == 0 {
+                container.connect(got.gateway, at_host).unwrap();
+            } else {
+                host.connect(got.address, at_container).unwrap();
+            }
+            let took = start.elapsed();
+            assert!(took < Duration::from_millis(500), "{n}: {took:?}");
+        }
+    }
+}
+
+#[test]
 fn outside_sees_the_host_and_reaches_no_container() {
     let (host, outside) = (Machine::new(), Machine::new());
     host.cable(&outside, "up0", "198.51.100.1/24", "198.51.100.2/24");
