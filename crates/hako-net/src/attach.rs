@@ -105,17 +105,7 @@ impl Networks {
     /// it is still there. This waits for the kernel to let go of the interface
     /// (some milliseconds): for a namespace that stays.
     pub fn detach(&self, network: &str, container: &str) -> Result<()> {
-        let mut route = Socket::route()?;
-        let leases = match self.leases(network) {
-            Err(Error::UnknownNetwork(_)) => return Ok(()),
-            other => other?,
-        };
-        for lease in leases.all()? {
-            if lease.container == container {
-                delete_link(&mut route, &lease.host_interface)?;
-                leases.free(lease.address)?;
-            }
-        }
+        self.remove(network, |lease| lease.container == container)?;
         Ok(())
     }
 
@@ -123,17 +113,28 @@ impl Networks {
     /// `alive` is asked about each id while no lease can be made or freed; so a
     /// container must be known to it before it is attached. Says what was freed.
     pub fn reconcile(&self, network: &str, alive: impl Fn(&str) -> bool) -> Result<Vec<Lease>> {
-        let freed = self.free(network, |lease| {
+        self.remove(network, |lease| {
             lease.container.is_empty() || !alive(&lease.container)
-        })?;
+        })
+    }
+
+    /// First the interfaces, then their addresses, so that no address is given
+    /// out that something still has. The lock is not held while the kernel takes
+    /// its time; a lease is freed only if it is still the one that was seen.
+    fn remove(&self, network: &str, which: impl Fn(&Lease) -> bool) -> Result<Vec<Lease>> {
+        let mut seen = match self.leases(network) {
+            Err(Error::UnknownNetwork(_)) => return Ok(Vec::new()),
+            other => other?.all()?,
+        };
+        seen.retain(which);
+        if seen.is_empty() {
+            return Ok(seen);
+        }
         let mut route = Socket::route()?;
-        for lease in freed
-            .iter()
-            .filter(|lease| !lease.host_interface.is_empty())
-        {
+        for lease in seen.iter().filter(|it| !it.host_interface.is_empty()) {
             delete_link(&mut route, &lease.host_interface)?;
         }
-        Ok(freed)
+        self.free(network, |lease| seen.contains(lease))
     }
 
     /// The leases of a network, by address.

@@ -1,10 +1,11 @@
 //! Bringing a network's bridge up and taking it down.
 
+use crate::choose::{Ground, lock_namespace};
 use crate::error::{Error, Result};
 use crate::firewall;
 use crate::netlink::Socket;
 use crate::netlink::build::Batch;
-use crate::network::{Definition, Ground, Network, Networks, lock_namespace};
+use crate::network::{Definition, Network, Networks};
 use crate::route::{Destination, Link, is_link, link};
 use crate::subnet::Mac;
 use rustix::io::Errno;

@@ -35,8 +35,9 @@
 //! `drop`, such as Docker's and ufw's. Hako changes nothing in tables that are
 //! not its own (iptables would no longer read them). It looks for such chains
 //! when it makes its table and says what to do
-//! ([`Notice::ForwardDropped`](crate::Notice)). Rules made with the legacy
-//! iptables kernel interface cannot be read over netlink and go unseen.
+//! ([`Notice::ForwardDropped`](crate::Notice)). What goes unseen: rules made with
+//! the legacy iptables kernel interface, which cannot be read over netlink, and
+//! chains that accept by policy and reject by their last rule (firewalld).
 
 use crate::error::{Error, Result};
 use crate::netlink::Socket;
@@ -78,11 +79,17 @@ pub(crate) fn make(socket: &mut Socket, bridge: &str, subnet: &Subnet) -> Result
         }
         rules(&mut transaction, bridge, subnet);
         match transaction.commit(socket, "set up the nftables rules of a network") {
-            // Somebody was faster with making or deleting it: look again.
+            // Somebody was faster with making it: look again.
             Err(Error::Netlink {
-                source: Errno::EXIST | Errno::NOENT,
+                source: Errno::EXIST,
                 ..
             }) => {}
+            // Or with deleting it. With nothing to delete, ENOENT means that
+            // the kernel lacks an expression.
+            Err(Error::Netlink {
+                source: Errno::NOENT,
+                ..
+            }) if found.is_some() => {}
             other => return other,
         }
     }

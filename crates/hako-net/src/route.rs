@@ -416,3 +416,54 @@ pub(crate) fn routes(socket: &mut Socket) -> Result<Vec<Destination>> {
     })?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_loopback_of_this_machine() {
+        let mut socket = Socket::route().unwrap();
+        let all = links(&mut socket).unwrap();
+        let loopback = link(&mut socket, "lo").unwrap().unwrap();
+        assert_eq!(loopback.index, LOOPBACK);
+        assert!(all.iter().any(|link| link.name == "lo"));
+        assert_eq!(link(&mut socket, "no-such-link").unwrap(), None);
+        // Whatever else the machine has, these can be read.
+        addresses(&mut socket).unwrap();
+        routes(&mut socket).unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_makes_it_panic(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Link::parse(&payload);
+            let _ = Destination::parse_address(&payload);
+            let _ = Destination::parse_route(&payload);
+        }
+
+        #[test]
+        fn what_is_read_of_a_link_was_in_it(
+            index in any::<u32>(),
+            name in "[a-z0-9]{1,15}",
+            state in any::<u8>(),
+            cut in 0usize..120,
+        ) {
+            let mut batch = Batch::default();
+            batch.message(NEWLINK, 0, &link_header(index, true), |body| {
+                body.text(IFLA_IFNAME, &name).nest(IFLA_LINKINFO, |info| {
+                    info.nest(IFLA_INFO_SLAVE_DATA, |data| {
+                        data.put(IFLA_BRPORT_STATE, &[state]);
+                    });
+                });
+            });
+            let bytes = batch.numbered(1);
+            let payload = &bytes[crate::netlink::parse::HEADER..];
+            let read = Link::parse(payload).unwrap();
+            prop_assert_eq!((read.index, read.name, read.port_state), (index, name, Some(state)));
+            // Cut anywhere, it is refused or holds less.
+            let _ = Link::parse(&payload[..cut.min(payload.len())]);
+        }
+    }
+}

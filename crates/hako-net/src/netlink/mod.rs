@@ -3,7 +3,7 @@
 //! Why not a crate: hako needs ten kinds of message. `netlink-bindings` 0.3,
 //! the best fit on crates.io, is generated from the kernel's YAML files, and
 //! those know no `VETH_INFO_PEER`, the one attribute that the whole of
-//! [`attach`](crate::attach) hangs on; it compiles 50,000 lines with two
+//! [`attach`](crate::Networks::attach) hangs on; it compiles 50,000 lines with two
 //! hundred `unsafe` blocks for the four families needed (18 s on one core), and
 //! still leaves the socket, the batches and the namespaces to its user. This
 //! module is 500 lines of safe code that a reader can hold in the head.

@@ -52,7 +52,44 @@ fn eight_processes_at_once() {
     assert_eq!(rules.matches("masquerade").count(), 1, "{rules}");
 }
 
-/// The process that the test above starts eight times; alone it does nothing.
+#[test]
+fn killed_at_any_point() {
+    let host = Machine::new();
+    let (dir, networks) = state();
+    let exe = std::env::current_exe().unwrap();
+    for round in 0..24u64 {
+        let mut child = host
+            .command(exe.to_str().unwrap())
+            .args(["--exact", "leases::child_of_eight", "--test-threads=1"])
+            .env(CHILD, dir.path().join("networks"))
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(2_500 + round * 900));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let ready = host.ensure(&networks);
+        assert_eq!(ready.network.bridge, "hako0");
+        host.run(|| networks.reconcile("net", |_| false)).unwrap();
+        assert_eq!(networks.leased("net").unwrap(), []);
+        let container = Machine::container();
+        let got = host.attach(&networks, &ready, &container, "c");
+        container.connect(got.gateway, host.listen()).unwrap();
+        networks.release("net", "c").unwrap();
+        // Every other time from nothing.
+        if round % 2 == 0 {
+            host.run(|| networks.teardown("net")).unwrap();
+        }
+    }
+    let gone = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        !host.sh("ip -o link").contains("veth")
+    });
+    assert!(gone, "{}", host.sh("ip -o link"));
+}
+
+/// The process that the tests above start; alone it does nothing.
 #[test]
 fn child_of_eight() {
     let Some(directory) = std::env::var_os(CHILD) else {
