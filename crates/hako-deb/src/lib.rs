@@ -1,12 +1,24 @@
 //! Debian packages to a reproducible image layer
 pub mod ar;
+mod archive;
+mod cache;
 pub mod codec;
 pub mod control;
+mod date;
 mod error;
+mod fetch;
+pub mod index;
 pub mod openpgp;
+mod options;
+pub mod package;
 pub mod relation;
+pub mod release;
 mod request;
+pub mod resolve;
 pub mod sources;
+mod universe;
 pub mod version;
+pub use archive::Archive;
 pub use error::{Error, Result};
+pub use options::{Event, Options, Progress};
 pub use request::{Item, Request};

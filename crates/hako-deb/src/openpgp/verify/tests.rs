@@ -360,6 +360,14 @@ fn revoked_keys_are_refused() {
 
 #[test]
 fn a_subkey_that_may_not_sign_is_refused() {
+    let other = Gpg::new();
+    other.generate(
+        "other",
+        "ed25519",
+        "cert",
+        "never",
+        &["--faked-system-time", "20200101T000000"],
+    );
     let gpg = Gpg::new();
     let two = gpg.generate("two", "ed25519", "cert", "never", &[]);
     gpg.run(&["--quick-add-key", &two, "ed25519", "sign", "never"], b"");
@@ -377,8 +385,6 @@ fn a_subkey_that_may_not_sign_is_refused() {
     let mut ring = gpg.ring(&[]);
     assert!(check(&ring).is_ok());
     // A subkey that is hung under another primary is not that one's.
-    let other = Gpg::new();
-    other.generate("other", "ed25519", "cert", "never", &[]);
     let mut stolen = other.ring(&[]);
     let subkeys = std::mem::take(&mut ring.keys[0].public_subkeys);
     stolen.keys[0].public_subkeys = subkeys;
