@@ -406,7 +406,6 @@ impl<'a> State<'a, '_> {
                 )
             }
             (Some(_), None) => fault(offset, format!("nil pointer evaluating .{name}")),
-            (None, None) if strict => fault(offset, format!("nil data; no entry for key {name:?}")),
             (None, None) => Ok(Val::NONE),
         }
     }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use crate::printf::printf;
+use crate::printf::{is_print, printf};
 use crate::value::{Val, equal, order, print, type_name};
 
 const NAMES: &[&str] = &[
@@ -96,7 +96,9 @@ pub(crate) fn call<'a>(name: &str, args: Vec<Val<'a>>, limit: usize) -> Result<V
         "urlquery" => urlquery(&joined(&values, limit)?, limit)?,
         "json" => {
             let [value] = exactly(values)?;
-            value.to_string()
+            let mut out = Bounded::new(limit);
+            json(&value, &mut out)?;
+            out.finish()
         }
         "join" => join(&values, limit)?,
         "pad" => pad(&values, limit)?,
@@ -109,8 +111,8 @@ pub(crate) fn call<'a>(name: &str, args: Vec<Val<'a>>, limit: usize) -> Result<V
             let [text] = exactly(values)?;
             let text = string(&text)?;
             match name {
-                "lower" => text.to_lowercase(),
-                "upper" => text.to_uppercase(),
+                "lower" => text.chars().map(lower).collect(),
+                "upper" => text.chars().map(upper).collect(),
                 _ => title(text),
             }
         }
@@ -186,6 +188,9 @@ fn compare(name: &str, args: &[Val<'_>]) -> Result<bool, String> {
 fn index(args: Vec<Val<'_>>) -> Result<Val<'_>, String> {
     let mut args = args.into_iter();
     let mut value = args.next().ok_or("missing argument")?;
+    if value.get().is_none() {
+        return Err("index of untyped nil".into());
+    }
     for key in args {
         let Some(item) = value.get() else {
             return Err("index of untyped nil".into());
@@ -322,7 +327,13 @@ fn sprintln(values: &[Value], limit: usize) -> Result<String, String> {
 fn joined(values: &[Value], limit: usize) -> Result<String, String> {
     match values {
         [Value::String(text)] => Ok(text.clone()),
-        values => sprint(values, limit),
+        values => {
+            let shown = |value: &Value| match value {
+                Value::Null => "<no value>".into(),
+                other => other.clone(),
+            };
+            sprint(&values.iter().map(shown).collect::<Vec<_>>(), limit)
+        }
     }
 }
 
@@ -335,6 +346,68 @@ fn each(text: &str, limit: usize, escape: fn(char) -> Option<String>) -> Result<
         }
     }
     Ok(out.finish())
+}
+
+/// Go maps characters one by one: what has no single capital stays.
+fn upper(c: char) -> char {
+    let mut mapped = c.to_uppercase();
+    match (mapped.next(), mapped.next()) {
+        (Some(one), None) => one,
+        _ => c,
+    }
+}
+
+/// As [`upper`]; the one character with two small ones is İ, and Go takes the first.
+fn lower(c: char) -> char {
+    c.to_lowercase().next().unwrap_or(c)
+}
+
+/// Go's JSON: as serde_json's, but for floats and two line separators.
+fn json(value: &Value, out: &mut Bounded) -> Result<(), String> {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or(0.0);
+            let size = float.abs();
+            if size != 0.0 && !(1e-6..1e21).contains(&size) {
+                out.push(&format!("{float:e}").replace('e', if size < 1.0 { "e" } else { "e+" }))
+            } else {
+                out.push(&float.to_string())
+            }
+        }
+        Value::String(text) => out.push(&json_text(text)),
+        Value::Array(list) => {
+            out.push("[")?;
+            for (place, item) in list.iter().enumerate() {
+                if place > 0 {
+                    out.push(",")?;
+                }
+                json(item, out)?;
+            }
+            out.push("]")
+        }
+        Value::Object(object) => {
+            let mut entries: Vec<_> = object.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            out.push("{")?;
+            for (place, (key, item)) in entries.into_iter().enumerate() {
+                if place > 0 {
+                    out.push(",")?;
+                }
+                out.push(&json_text(key))?;
+                out.push(":")?;
+                json(item, out)?;
+            }
+            out.push("}")
+        }
+        other => out.push(&other.to_string()),
+    }
+}
+
+fn json_text(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
 }
 
 fn html(c: char) -> Option<String> {
@@ -354,7 +427,7 @@ fn js(c: char) -> Option<String> {
     match c {
         '\\' | '\'' | '"' => Some(format!("\\{c}")),
         '<' | '>' | '&' | '=' | '\0'..='\u{1f}' => Some(format!("\\u{:04X}", u32::from(c))),
-        c if c.is_control() => Some(format!("\\u{:04X}", u32::from(c))),
+        c if !is_print(c) => Some(format!("\\u{:04X}", u32::from(c))),
         _ => None,
     }
 }
@@ -418,7 +491,7 @@ fn title(text: &str) -> String {
         if in_word {
             out.push(c);
         } else {
-            out.extend(c.to_uppercase());
+            out.push(upper(c));
         }
         before = c;
     }

@@ -148,7 +148,11 @@ fn verb<'a>(mut rest: &'a str, cursor: &mut Cursor<'_>) -> (String, &'a str) {
         _ if bad_index => format!("%!{verb}(BADINDEX)"),
         _ => match cursor.take() {
             None => format!("%!{verb}(MISSING)"),
-            Some(arg) => argument(spec, verb, arg),
+            Some(arg) => {
+                // With %v a plus asks for field names, which objects always show.
+                spec.plus &= verb != 'v';
+                argument(spec, verb, arg)
+            }
         },
     };
     (complaint + &text, behind)
@@ -169,8 +173,8 @@ fn digits(rest: &mut &str) -> Option<Option<usize>> {
 
 fn argument(spec: Spec, verb: char, arg: &Value) -> String {
     match (verb, arg) {
-        ('T', arg) => pad(spec, type_name(arg).into()),
-        ('v', Value::Null) => pad(spec, "<nil>".into()),
+        ('T', arg) if !arg.is_null() => string(spec, 's', type_name(arg)),
+        ('T' | 'v', Value::Null) => pad(spec, "<nil>".into()),
         ('v', arg) if spec.sharp => pad(spec, go_syntax(arg)),
         (_, Value::Null) => format!("%!{verb}(<nil>)"),
         (_, Value::Array(list)) => {
@@ -192,21 +196,33 @@ fn argument(spec: Spec, verb: char, arg: &Value) -> String {
         (_, Value::String(text)) => string(spec, verb, text),
         ('v' | 't', Value::Bool(value)) => pad(spec, value.to_string()),
         (_, Value::Number(number)) => numeric(spec, verb, number),
-        (_, arg @ Value::Bool(_)) => wrong(verb, arg),
+        (_, arg @ Value::Bool(_)) => wrong(spec, verb, arg),
     }
 }
 
-/// A verb that does not fit the type.
-fn wrong(verb: char, arg: &Value) -> String {
-    format!("%!{verb}({}={})", type_name(arg), print(arg))
+/// A verb that does not fit the type: the value as `%v`, under the same flags.
+fn wrong(spec: Spec, verb: char, arg: &Value) -> String {
+    format!("%!{verb}({}={})", type_name(arg), plain(spec, arg))
 }
 
+/// `%v` of what is neither a list nor an object.
+fn plain(spec: Spec, arg: &Value) -> String {
+    match arg {
+        Value::String(text) => string(spec, 'v', text),
+        Value::Number(number) => numeric(spec, 'v', number),
+        other => pad(spec, print(other)),
+    }
+}
+
+/// Fills up to the width, with zeros where the flag asks for them (Go does so
+/// with texts, too).
 fn pad(spec: Spec, text: String) -> String {
+    let fill = if spec.zero && !spec.minus { "0" } else { " " };
     let blanks = spec.width.saturating_sub(text.chars().count());
     match spec.minus {
         _ if blanks == 0 => text,
-        true => text + &" ".repeat(blanks),
-        false => " ".repeat(blanks) + &text,
+        true => text + &fill.repeat(blanks),
+        false => fill.repeat(blanks) + &text,
     }
 }
 
@@ -251,7 +267,7 @@ fn string(spec: Spec, verb: char, text: &str) -> String {
             };
             pad(spec, format!("{front}{joined}"))
         }
-        _ => wrong(verb, &Value::String(text.into())),
+        _ => wrong(spec, verb, &Value::String(text.into())),
     }
 }
 
@@ -274,7 +290,7 @@ pub(crate) fn quote(text: &str, mark: char, ascii: bool) -> String {
             }
             ' '..='~' => out.push(c),
             '\0'..='\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if !ascii && c.escape_debug().count() == 1 => out.push(c),
+            c if !ascii && is_print(c) => out.push(c),
             '\u{80}'..='\u{ffff}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
         }
@@ -291,10 +307,9 @@ fn numeric(spec: Spec, verb: char, number: &Number) -> String {
             'v' | 'g' | 'G' | 'e' | 'E' | 'f' | 'F' => signed(
                 spec,
                 float.is_sign_negative(),
-                "",
                 &float_digits(spec, verb, float.abs()),
             ),
-            _ => wrong(verb, &value),
+            _ => wrong(spec, verb, &value),
         };
     }
     let integer = number
@@ -307,47 +322,104 @@ fn numeric(spec: Spec, verb: char, number: &Number) -> String {
         .ok()
         .and_then(char::from_u32)
         .unwrap_or('\u{fffd}');
-    let (prefix, digits) = match verb {
-        'v' | 'd' => ("", magnitude.to_string()),
-        'b' => (if spec.sharp { "0b" } else { "" }, format!("{magnitude:b}")),
-        'o' => (if spec.sharp { "0" } else { "" }, format!("{magnitude:o}")),
-        'O' => ("0o", format!("{magnitude:o}")),
-        'x' => (if spec.sharp { "0x" } else { "" }, format!("{magnitude:x}")),
-        'X' => (if spec.sharp { "0X" } else { "" }, format!("{magnitude:X}")),
+    let mut digits = match verb {
+        'v' | 'd' => magnitude.to_string(),
+        'b' => format!("{magnitude:b}"),
+        'o' | 'O' => format!("{magnitude:o}"),
+        'x' => format!("{magnitude:x}"),
+        'X' => format!("{magnitude:X}"),
         'c' => return pad(spec, character.to_string()),
         'q' => return pad(spec, quote(&character.to_string(), '\'', spec.plus)),
-        'U' => return pad(spec, format!("U+{magnitude:04X}")),
-        _ => return wrong(verb, &value),
+        'U' => return unicode(spec, integer),
+        _ => return wrong(spec, verb, &value),
     };
-    match spec.precision {
+    let sign = sign(spec, integer < 0);
+    let least = match spec.precision {
         // An explicit precision of 0 prints zero as nothing.
-        Some(0) if integer == 0 => pad(spec, String::new()),
-        Some(precision) => {
-            let zeros = "0".repeat(precision.saturating_sub(digits.len()));
-            let spec = Spec {
-                zero: false,
-                ..spec
-            };
-            signed(spec, integer < 0, prefix, &format!("{zeros}{digits}"))
+        Some(0) if integer == 0 => {
+            return pad(
+                Spec {
+                    zero: false,
+                    ..spec
+                },
+                String::new(),
+            );
         }
-        None => signed(spec, integer < 0, prefix, &digits),
+        Some(precision) => precision,
+        // Zeros take the sign's place in the width, but not the prefix's.
+        None if spec.zero && !spec.minus => spec.width.saturating_sub(sign.len()),
+        None => 0,
+    };
+    digits = "0".repeat(least.saturating_sub(digits.len())) + &digits;
+    if spec.sharp {
+        match verb {
+            'b' => digits.insert_str(0, "0b"),
+            'o' | 'O' if !digits.starts_with('0') => digits.insert(0, '0'),
+            'x' => digits.insert_str(0, "0x"),
+            'X' => digits.insert_str(0, "0X"),
+            _ => {}
+        }
     }
+    if verb == 'O' {
+        digits.insert_str(0, "0o");
+    }
+    pad(
+        Spec {
+            zero: false,
+            ..spec
+        },
+        format!("{sign}{digits}"),
+    )
 }
 
-/// Puts sign, prefix and padding around digits.
-fn signed(spec: Spec, negative: bool, prefix: &str, digits: &str) -> String {
-    let sign = match (negative, spec.plus, spec.space) {
+/// `%U`: at least four digits and never a sign.
+fn unicode(spec: Spec, integer: i128) -> String {
+    // Negative numbers appear as the 64 bits that they are.
+    let bits = integer as u64;
+    let least = spec.precision.unwrap_or(0).max(4);
+    let mut text = format!("{bits:X}");
+    text = format!("U+{}{text}", "0".repeat(least.saturating_sub(text.len())));
+    let character = u32::try_from(bits)
+        .ok()
+        .and_then(char::from_u32)
+        .filter(|c| is_print(*c));
+    if let (true, Some(character)) = (spec.sharp, character) {
+        text = format!("{text} '{character}'");
+    }
+    pad(
+        Spec {
+            zero: false,
+            ..spec
+        },
+        text,
+    )
+}
+
+/// Go's unicode.IsPrint, nearly: Rust's tables are a little newer.
+pub(crate) fn is_print(c: char) -> bool {
+    // Combining marks are printable, but Rust escapes them when they stand alone.
+    let combining =
+        matches!(c, '\u{300}'..='\u{36f}' | '\u{20d0}'..='\u{20f0}' | '\u{fe00}'..='\u{fe0f}');
+    matches!(c, '\'' | '"' | '\\') || combining || c.escape_debug().count() == 1
+}
+
+fn sign(spec: Spec, negative: bool) -> &'static str {
+    match (negative, spec.plus, spec.space) {
         (true, _, _) => "-",
         (false, true, _) => "+",
         (false, false, true) => " ",
         (false, false, false) => "",
-    };
-    if spec.zero && !spec.minus {
-        let used = sign.len() + prefix.len() + digits.len();
-        let zeros = "0".repeat(spec.width.saturating_sub(used));
-        return format!("{sign}{prefix}{zeros}{digits}");
     }
-    pad(spec, format!("{sign}{prefix}{digits}"))
+}
+
+/// Puts sign and padding around the digits of a float.
+fn signed(spec: Spec, negative: bool, digits: &str) -> String {
+    let sign = sign(spec, negative);
+    if spec.zero && !spec.minus {
+        let zeros = "0".repeat(spec.width.saturating_sub(sign.len() + digits.len()));
+        return format!("{sign}{zeros}{digits}");
+    }
+    pad(spec, format!("{sign}{digits}"))
 }
 
 /// Go's `%v` of a float.

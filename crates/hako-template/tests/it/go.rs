@@ -346,6 +346,7 @@ fn collections() {
             "value has type int; should be string",
         ),
         ("{{index .Missing 1}}", "index of untyped nil"),
+        ("{{index nil}}", "index of untyped nil"),
         ("{{index .Size 1}}", "can't index item of type int"),
         ("{{len .Size}}", "len of type int"),
         ("{{len .Null}}", "len of nil pointer"),
@@ -385,7 +386,19 @@ fn texts() {
         ("{{print 1 2 \"a\" \"b\" 3 4 true}}", "1 2ab3 4 true"),
         ("{{println 1 \"a\" nil}}", "1 a <nil>\n"),
         ("{{print nil .Missing}}", "<nil> <nil>"),
-        ("{{html 1 2}}", "1 2"),
+        (
+            "{{html 1 2}} {{html nil}} {{urlquery .Missing}}",
+            "1 2 &lt;no value&gt; %3Cno+value%3E",
+        ),
+        (
+            "{{upper \"ß é\"}} {{js \"\\u200b\\u00ad😀\"}}",
+            "ß É \\u200B\\u00AD😀",
+        ),
+        (
+            "{{json 3.0}} {{json 1e20}} {{json 1e21}} {{json 1e-7}} {{json 0.5}}",
+            "3 100000000000000000000 1e+21 1e-7 0.5",
+        ),
+        ("{{json \"\\u2028<&>\"}}", "\"\\u2028<&>\""),
     ] {
         renders(template, expected);
     }
