@@ -40,8 +40,7 @@ impl FromStr for Base64 {
     fn from_str(text: &str) -> Result<Self, Error> {
         decode(text.as_bytes())
             .map(Base64)
-            .ok_or_else(|| Error::UnknownName {
-                what: "base64 text",
+            .ok_or_else(|| Error::Base64 {
                 text: crate::error::shorten(text),
             })
     }

@@ -67,6 +67,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A text that is not padded base64.
+    #[error("{text:?} is not base64")]
+    Base64 {
+        /// The text, shortened if it is long.
+        text: String,
+    },
     /// A text that is none of the names of an enumeration.
     #[error("unknown {what} {text:?}")]
     UnknownName {

@@ -232,7 +232,11 @@ fn wrong_descriptors() {
         ("size", Value::Null, "at `layers[0].size`"),
         ("mediaType", json!(""), "layers[0] has no mediaType"),
         ("data", json!("AA=="), "layers[0].data is not as long"),
-        ("data", json!("!"), "at `layers[0].data`"),
+        (
+            "data",
+            json!("!"),
+            "at `layers[0].data`: \"!\" is not base64",
+        ),
         ("urls", json!("x"), "at `layers[0].urls`"),
         (
             "annotations",
