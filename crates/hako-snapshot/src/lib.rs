@@ -1,1 +1,49 @@
-//! Layers to a root file system that mounts at once
+//! Layers to a root file system that mounts at once.
+//!
+//! ```text
+//! snapshots/
+//!   layers/<key>/     layer.json, fs/ (the tree), unsynced (until it is on disk)
+//!   active/<id>/      snapshot.json, upper/, work/: what a container writes
+//!   tmp/              everything unfinished, locked by who works on it
+//!   empty/            a lower directory for images without layers
+//!   backend.json      how root file systems are made here, and why
+//!   lock              held for moments by who refers to layers or collects
+//! ```
+//!
+//! A layer is unpacked once, into a directory that never changes afterwards and
+//! appears by rename. A snapshot is a writable directory over a stack of
+//! layers; [`Snapshotter::mount`] makes the root file system of it. Three ways
+//! are foreseen and told apart by a trial, never by the kernel's version:
+//! EROFS over the layer's tar (to come; the records have the room for it),
+//! overlay over directories, and plain copies.
+//!
+//! Invariant: a layer's directory under `layers/` is whole, and its diff id was
+//! verified. Invariant: what is under `tmp/` and not locked is nobody's.
+
+mod backend;
+mod check;
+mod collect;
+mod copy;
+mod delete;
+mod dirs;
+mod error;
+mod idmap;
+mod key;
+mod layers;
+mod mount;
+mod overlay;
+mod prepare;
+mod record;
+mod stack;
+mod unpack;
+mod usage;
+
+pub use backend::{Backend, Choice};
+pub use error::{Error, Result};
+pub use key::{LayerKey, chain_ids};
+pub use layers::Snapshotter;
+pub use mount::{Options as MountOptions, attach};
+pub use record::{Layer, Snapshot};
+pub use stack::Stack;
+pub use unpack::Unpacked;
+pub use usage::Usage;

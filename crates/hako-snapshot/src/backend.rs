@@ -1,0 +1,163 @@
+//! How root file systems are made here: chosen once per kernel by a trial,
+//! remembered with the reason.
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, mkdirat, mknodat, openat, setxattr};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::dirs::{Dirs, place};
+use crate::error::{At, Result};
+use crate::overlay::{self, Overlay};
+use crate::record;
+
+/// A way to make a root file system of layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Overlayfs over directories, by root.
+    Overlay,
+    /// Overlayfs in a user namespace, whose own marks are `user.overlay.*`.
+    OverlayUser,
+    /// A copy of the files for each container.
+    Plain,
+}
+
+impl Backend {
+    /// `overlay`, `overlay-user` or `plain`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Backend::Overlay => "overlay",
+            Backend::OverlayUser => "overlay-user",
+            Backend::Plain => "plain",
+        }
+    }
+}
+
+/// A backend and why it was chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The backend.
+    pub backend: Backend,
+    /// Why, for `hako info`.
+    pub reason: String,
+    /// The kernel's release when it was chosen; another one is tried anew.
+    pub kernel: String,
+    /// Whether it was chosen for a user namespace.
+    pub rootless: bool,
+}
+
+/// The remembered choice, or a new one.
+pub(crate) fn choose(dirs: &Dirs, rootless: bool) -> Result<Choice> {
+    let kernel = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let path = dirs.root.join("backend.json");
+    // An unreadable memory is no memory.
+    if let Ok(Some(choice)) = record::read::<Choice>(&path)
+        && choice.kernel == kernel
+        && choice.rootless == rootless
+    {
+        return Ok(choice);
+    }
+    let wish = if rootless {
+        Backend::OverlayUser
+    } else {
+        Backend::Overlay
+    };
+    let (backend, reason) = match trial(dirs, rootless)? {
+        Ok(()) => (
+            wish,
+            "a trial mount of overlayfs over directories works".to_owned(),
+        ),
+        Err(why) => (
+            Backend::Plain,
+            format!("overlayfs does not work here: {why}"),
+        ),
+    };
+    let choice = Choice {
+        backend,
+        reason,
+        kernel,
+        rootless,
+    };
+    let new = dirs.temporary("backend")?;
+    let file = new.path.join("backend.json");
+    record::write(&file, &choice)?;
+    std::fs::rename(&file, &path).at("create", &path)?;
+    Ok(choice)
+}
+
+/// Mounts two small layers, detached, and looks whether what the layers' form
+/// relies on holds. The inner result is the verdict.
+fn trial(dirs: &Dirs, rootless: bool) -> Result<Result<(), String>> {
+    let tmp = dirs.temporary("trial")?;
+    for name in [
+        "low",
+        "low/opaque",
+        "high",
+        "high/opaque",
+        "upper",
+        "work",
+        "spot",
+    ] {
+        let path = tmp.path.join(name);
+        std::fs::create_dir(&path).at("create", &path)?;
+    }
+    for name in ["low/gone", "low/seen", "low/opaque/hidden"] {
+        let path = tmp.path.join(name);
+        std::fs::write(&path, name).at("write", &path)?;
+    }
+    Ok(verdict(&tmp.path, rootless))
+}
+
+fn verdict(tmp: &Path, rootless: bool) -> Result<(), String> {
+    let step = |what: &'static str| move |e: Errno| format!("{what}: {}", std::io::Error::from(e));
+    let gone = tmp.join("high/gone");
+    mknodat(CWD, &gone, FileType::CharacterDevice, Mode::empty(), 0).map_err(step("a whiteout"))?;
+    let mark = if rootless {
+        "user.overlay.opaque"
+    } else {
+        "trusted.overlay.opaque"
+    };
+    setxattr(tmp.join("high/opaque"), mark, b"y", XattrFlags::empty())
+        .map_err(step("an opaque mark"))?;
+    let open = |name: &str| place(&tmp.join(name)).map_err(|e| e.to_string());
+    let overlay = Overlay {
+        lower: vec![open("high")?, open("low")?],
+        upper: Some((open("upper")?, open("work")?)),
+        userxattr: rootless,
+        volatile: false,
+        read_only: false,
+    };
+    let mount = overlay::mount(&overlay, &|| Ok(tmp.join("spot"))).map_err(|e| {
+        let log = if e.log.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", e.log)
+        };
+        format!("{}: {}{log}", e.step, e.source)
+    })?;
+    let look = |name: &str| {
+        openat(
+            mount.as_fd(),
+            name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map(drop)
+    };
+    look("seen").map_err(step("a lower file"))?;
+    if look("gone").is_ok() || look("opaque/hidden").is_ok() {
+        return Err("whiteouts do not hide".to_owned());
+    }
+    mkdirat(mount.as_fd(), "new", Mode::RWXU).map_err(step("a write"))?;
+    if !tmp.join("upper/new").is_dir() {
+        return Err("a write does not arrive in the upper directory".to_owned());
+    }
+    Ok(())
+}
