@@ -16,6 +16,16 @@ pub struct Applied {
     /// the layer is the same whatever lies below. Always empty for
     /// [`crate::Format::Plain`] and when the lower layers were given.
     pub implicit: Vec<Vec<u8>>,
+    /// Directories that were implicit when something was put into them, and
+    /// have an entry of their own now, or are gone: [`crate::inherit`] has to
+    /// make sure that the layers below have no symlinks there. Always empty for
+    /// [`crate::Format::Plain`] and when the lower layers were given.
+    pub assumed: Vec<Vec<u8>>,
+    /// Whiteouts that were made, by the path that they delete. Where the layers
+    /// below have nothing to delete, overlayfs would list such a name and then
+    /// not find it; [`crate::inherit`] removes them. Always empty for
+    /// [`crate::Format::Plain`] and when the lower layers were given.
+    pub deleted: Vec<Vec<u8>>,
     /// Whether the archive describes the root directory itself. If not, a new
     /// root has the attributes of an implicit directory.
     pub root_entry: bool,
@@ -74,6 +84,14 @@ impl std::fmt::Display for Warning {
 }
 
 impl Applied {
+    /// Whether the layer is the same whatever lies below, so that
+    /// [`crate::inherit`] has nothing to do.
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        let lists = [&self.implicit, &self.assumed, &self.deleted];
+        self.root_entry && lists.iter().all(|list| list.is_empty())
+    }
+
     /// Counts a notice, keeping its first path. The number of different xattr
     /// names is bounded, since the archive chooses them.
     pub(crate) fn warn(&mut self, notice: Notice, path: &[u8]) {

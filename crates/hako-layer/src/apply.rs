@@ -11,7 +11,7 @@ use hako_tar::{Entry, Kind, Reader};
 use crate::attrs::{Deferred, Process};
 use crate::cache::{Cache, Dir};
 use crate::error::{quote, system};
-use crate::name::{Name, classify, clean, join};
+use crate::name::{Name, classify, clean, join, split};
 use crate::{Applied, Error, Format, Notice, Options, XattrPrefix, sys};
 
 /// Applies the uncompressed archive `tar` to the directory `root`, and reads
@@ -46,6 +46,15 @@ pub(crate) struct Layer<'a> {
     pub(crate) made: Option<HashSet<Vec<u8>>>,
     /// Directories of this layer without an entry of their own, by real path.
     pub(crate) implicit: BTreeSet<Vec<u8>>,
+    /// Former members of `implicit`, in an overlay layer whose lower layers are
+    /// not known.
+    pub(crate) assumed: BTreeSet<Vec<u8>>,
+    /// Directories of this overlay layer that hide the lower ones' contents.
+    pub(crate) opaque: BTreeSet<Vec<u8>>,
+    /// Symlinks of lower layers that were followed, by real path.
+    pub(crate) followed: BTreeSet<Vec<u8>>,
+    /// Whiteouts of this overlay layer, by real path.
+    pub(crate) deleted: BTreeSet<Vec<u8>>,
     /// What directories get in the end, by real path.
     pub(crate) deferred: BTreeMap<Vec<u8>, Deferred>,
     pub(crate) applied: Applied,
@@ -72,6 +81,10 @@ impl<'a> Layer<'a> {
             cache: Cache::default(),
             made: (!empty).then(HashSet::new),
             implicit: BTreeSet::new(),
+            assumed: BTreeSet::new(),
+            opaque: BTreeSet::new(),
+            followed: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             deferred: BTreeMap::new(),
             applied: Applied::default(),
         };
@@ -184,6 +197,7 @@ impl<'a> Layer<'a> {
         let Some(removed) = removed else {
             return Ok(false);
         };
+        self.deleted.remove(&real);
         if removed.is_dir() {
             // A directory's descendants go with it: keys that start with "real/".
             let (start, end) = (join(&real, b""), [&real[..], b"0"].concat());
@@ -195,12 +209,17 @@ impl<'a> Layer<'a> {
             for path in gone {
                 self.deferred.remove(&path);
             }
-            let gone: Vec<_> = self.implicit.range(start..end).cloned().collect();
-            for path in gone {
-                self.implicit.remove(&path);
+            for path in below(&self.implicit, &real) {
+                self.settle(&path);
+            }
+            for set in [&mut self.opaque, &mut self.deleted] {
+                for path in below(set, &real) {
+                    set.remove(&path);
+                }
+                set.remove(&real);
             }
             self.deferred.remove(&real);
-            self.implicit.remove(&real);
+            self.settle(&real);
         }
         if removed.is_dir() || removed.is_symlink() {
             self.cache.clear();
@@ -209,11 +228,46 @@ impl<'a> Layer<'a> {
     }
 
     /// Sets overlayfs's mark that hides the lower layers' directory.
-    pub(crate) fn set_opaque(&self, fd: &OwnedFd, real: &[u8]) -> Result<(), Error> {
-        match self.overlay() {
-            Some(prefix) => sys::set_xattr(fd, prefix.opaque().as_bytes(), b"y")
-                .map_err(system("mark as opaque", real)),
-            None => Ok(()),
+    pub(crate) fn set_opaque(&mut self, fd: &OwnedFd, real: &[u8]) -> Result<(), Error> {
+        let Some(prefix) = self.overlay() else {
+            return Ok(());
+        };
+        self.opaque.insert(real.to_vec());
+        sys::set_xattr(fd, prefix.opaque().as_bytes(), b"y").map_err(system("mark as opaque", real))
+    }
+
+    /// Whether an opaque directory lies above the path.
+    pub(crate) fn is_hidden(&self, real: &[u8]) -> bool {
+        let mut path = real;
+        while !path.is_empty() {
+            path = split(path).0;
+            if self.opaque.contains(path) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A directory is no longer implicit: it got an entry, or is gone. Without
+    /// the lower layers, it is not certain that it was right to make it.
+    pub(crate) fn settle(&mut self, real: &[u8]) {
+        if self.implicit.remove(real) && self.overlay().is_some() && self.options.lower.is_none() {
+            self.assumed.insert(real.to_vec());
         }
     }
+}
+
+/// Members of the set below a directory: those that start with `real` and a
+/// slash.
+pub(crate) fn below(set: &BTreeSet<Vec<u8>>, real: &[u8]) -> Vec<Vec<u8>> {
+    if real.is_empty() {
+        return set
+            .iter()
+            .filter(|path| !path.is_empty())
+            .cloned()
+            .collect();
+    }
+    // '0' follows '/'.
+    let (start, end) = ([real, b"/"].concat(), [real, b"0"].concat());
+    set.range(start..end).cloned().collect()
 }

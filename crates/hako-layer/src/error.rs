@@ -60,6 +60,13 @@ pub enum Error {
         /// The entry.
         path: String,
     },
+    /// A symlink of a lower layer is deleted after something was put where it
+    /// leads to. The deletion should have come first (layer.md, "Whiteouts").
+    #[error("the layer goes through {path} before it deletes it")]
+    Reordered {
+        /// The symlink.
+        path: String,
+    },
     /// An owner that the mapping does not have, or no Linux can have.
     #[error("{path} belongs to {kind} {id}, which cannot be stored here")]
     Id {

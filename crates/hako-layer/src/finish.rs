@@ -27,6 +27,8 @@ impl Layer<'_> {
         self.complete(deferred.iter().filter(|(real, _)| inherits(real)))?;
         if let Some(prefix) = self.overlay() {
             self.applied.implicit = implicit.iter().cloned().collect();
+            self.applied.assumed = std::mem::take(&mut self.assumed).into_iter().collect();
+            self.applied.deleted = std::mem::take(&mut self.deleted).into_iter().collect();
             if let Some(lower) = self.options.lower {
                 crate::inherit(&mut self.applied, self.root.fd.as_fd(), lower, prefix)?;
             }

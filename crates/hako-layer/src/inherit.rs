@@ -3,18 +3,21 @@
 
 use std::os::fd::BorrowedFd;
 
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::copy::copy_attributes;
 use crate::error::{quote, system};
-use crate::lower::{Found, find};
+use crate::lower::{Found, deleted, find};
+use crate::name::split;
 use crate::{Applied, Error, Notice, XattrPrefix, sys};
 
 /// Completes the overlay layer in `root`, which was applied without its lower
 /// layers, now that these are there: `lower`, the top one first. Every
 /// directory in [`Applied::implicit`], and the root if the archive has no entry
-/// for it, takes owner, mode, xattrs and times of the directory that it covers.
-/// The list is emptied.
+/// for it, takes owner, mode, xattrs and times of the directory that it covers;
+/// whiteouts in [`Applied::deleted`] that delete nothing go. The
+/// lists are emptied.
 ///
 /// # Errors
 /// [`Error::NeedsLower`] if a lower layer has a symlink where this one has
@@ -26,6 +29,17 @@ pub fn inherit(
     lower: &[BorrowedFd<'_>],
     xattr_prefix: XattrPrefix,
 ) -> Result<(), Error> {
+    let assumed = std::mem::take(&mut applied.assumed);
+    for real in applied.implicit.iter().chain(&assumed) {
+        if let Some(Found::Symlink(..)) = find(None, lower, xattr_prefix, real)? {
+            return Err(Error::NeedsLower { path: quote(real) });
+        }
+    }
+    for real in std::mem::take(&mut applied.deleted) {
+        if deleted(root, lower, xattr_prefix, &real)?.is_none() {
+            remove_whiteout(root, &real)?;
+        }
+    }
     let mut paths = std::mem::take(&mut applied.implicit);
     // Children first: a parent that cannot be searched comes after them.
     for real in paths.drain(..).rev() {
@@ -34,7 +48,7 @@ pub fn inherit(
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             Err(errno) => return Err(system("open", &real)(errno)),
         };
-        match find(root, lower, xattr_prefix, &real)? {
+        match find(Some(root), lower, xattr_prefix, &real)? {
             Some(Found::Dir(from)) => {
                 copy_attributes(&from, &own, &real, |name| {
                     applied.warn(
@@ -45,13 +59,12 @@ pub fn inherit(
                     );
                 })?;
             }
-            Some(Found::Symlink(..)) => return Err(Error::NeedsLower { path: quote(&real) }),
-            Some(Found::File(_)) | None => {}
+            Some(Found::File(_) | Found::Symlink(..)) | None => {}
         }
     }
     if !applied.root_entry {
         let own = sys::reopen(root).map_err(system("open", b"/"))?;
-        if let Some(Found::Dir(from)) = find(root, lower, xattr_prefix, b"")? {
+        if let Some(Found::Dir(from)) = find(Some(root), lower, xattr_prefix, b"")? {
             copy_attributes(&from, &own, b"/", |name| {
                 applied.warn(
                     Notice::Xattr {
@@ -63,4 +76,16 @@ pub fn inherit(
         }
     }
     Ok(())
+}
+
+/// Removes a whiteout and leaves no trace in its directory's times.
+fn remove_whiteout(root: BorrowedFd<'_>, real: &[u8]) -> Result<(), Error> {
+    let (parent, base) = split(real);
+    let dir = sys::open_dir(root, parent).map_err(system("open", parent))?;
+    let stat = sys::fstat(&dir).map_err(system("examine", parent))?;
+    if !sys::stat(&dir, base).is_ok_and(|stat| sys::is_whiteout(&stat)) {
+        return Ok(());
+    }
+    rustix::fs::unlinkat(&dir, base, AtFlags::empty()).map_err(system("remove", real))?;
+    sys::set_times(&dir, &sys::times_of(&stat)).map_err(system("set the times of", parent))
 }

@@ -2,7 +2,7 @@
 //! (Documentation/filesystems/overlayfs.rst, "Merged directories"), read from
 //! the layers' directories without a mount.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -22,38 +22,37 @@ pub(crate) enum Found {
 }
 
 /// Looks up the clean path `real`, in which no directory is a symlink, in
-/// `lower`, top layer first, as far as the layer `own` lets it be seen. What
-/// `own` itself has there is not looked at.
+/// `lower`, top layer first, as far as the layer `own` lets it be seen: nothing
+/// is found behind a file or whiteout of its own, or in an opaque directory.
 pub(crate) fn find(
-    own: impl AsFd,
+    own: Option<BorrowedFd<'_>>,
     lower: &[BorrowedFd<'_>],
     prefix: XattrPrefix,
     real: &[u8],
 ) -> Result<Option<Found>, Error> {
-    let mut view = View {
+    let view = View {
         prefix,
         real,
         dirs: Vec::new(),
+        past_own: false,
     };
-    let roots = std::iter::once(own.as_fd()).chain(lower.iter().copied());
-    for (index, root) in roots.enumerate() {
-        let fd = sys::reopen(root).map_err(system("open a layer for", real))?;
-        if view.push(index, fd)? {
-            break;
-        }
-    }
-    if real.is_empty() {
-        return Ok(view.top().map(Found::Dir));
-    }
-    let (parent, base) = split(real);
-    if !parent.is_empty() {
-        for component in parent.split(|b| *b == b'/') {
-            if !view.descend(component)? {
-                return Ok(None);
-            }
-        }
-    }
-    view.last(base)
+    view.find(own, lower)
+}
+
+/// What a whiteout of `own` at `real` deletes.
+pub(crate) fn deleted(
+    own: BorrowedFd<'_>,
+    lower: &[BorrowedFd<'_>],
+    prefix: XattrPrefix,
+    real: &[u8],
+) -> Result<Option<Found>, Error> {
+    let view = View {
+        prefix,
+        real,
+        dirs: Vec::new(),
+        past_own: true,
+    };
+    view.find(Some(own), lower)
 }
 
 /// The instances of one directory that are merged, the upper ones first.
@@ -61,9 +60,40 @@ struct View<'a> {
     prefix: XattrPrefix,
     real: &'a [u8],
     dirs: Vec<(usize, OwnedFd)>,
+    /// Whether our own file at the end of the path is looked through.
+    past_own: bool,
 }
 
 impl View<'_> {
+    fn find(
+        mut self,
+        own: Option<BorrowedFd<'_>>,
+        lower: &[BorrowedFd<'_>],
+    ) -> Result<Option<Found>, Error> {
+        let roots = lower
+            .iter()
+            .enumerate()
+            .map(|(index, root)| (index + 1, *root));
+        for (index, root) in own.map(|own| (0, own)).into_iter().chain(roots) {
+            let fd = sys::reopen(root).map_err(system("open a layer for", self.real))?;
+            if self.push(index, fd)? {
+                break;
+            }
+        }
+        if self.real.is_empty() {
+            return Ok(self.top().map(Found::Dir));
+        }
+        let (parent, base) = split(self.real);
+        if !parent.is_empty() {
+            for component in parent.split(|b| *b == b'/') {
+                if !self.descend(component)? {
+                    return Ok(None);
+                }
+            }
+        }
+        self.last(base)
+    }
+
     /// Adds an instance; true if it hides those below.
     fn push(&mut self, index: usize, fd: OwnedFd) -> Result<bool, Error> {
         let opaque = sys::xattr(&fd, self.prefix.opaque().as_bytes())
@@ -113,6 +143,7 @@ impl View<'_> {
                     // Our own, even if it is opaque: that hides the children of
                     // those below, not their attributes.
                 }
+                _ if index == 0 && self.past_own => {}
                 _ if index == 0 || sys::is_whiteout(&stat) => return Ok(None),
                 FileType::Symlink => {
                     let target = rustix::fs::readlinkat(&dir, name, Vec::new())

@@ -24,6 +24,21 @@ impl Layer<'_> {
         dir: &Dir,
         base: &[u8],
     ) -> Result<(), Error> {
+        self.make(reader, entry, dir, base)?;
+        if !self.followed.is_empty() && self.followed.contains(&join(&dir.real, base)) {
+            // A lower layer's symlink is hidden now, and leads nowhere any more.
+            self.cache.clear();
+        }
+        Ok(())
+    }
+
+    fn make<R: Read>(
+        &mut self,
+        reader: &mut Reader<R>,
+        entry: &Entry,
+        dir: &Dir,
+        base: &[u8],
+    ) -> Result<(), Error> {
         match entry.kind {
             Kind::File => self.file(reader, entry, dir, base)?,
             Kind::Dir => return self.dir(entry, dir, base),
@@ -185,7 +200,7 @@ impl Layer<'_> {
             }
             Err(errno) => return Err(system("create the directory", &real)(errno)),
         };
-        self.implicit.remove(&real);
+        self.settle(&real);
         self.mark(real.clone());
         if fresh {
             self.probe(dir, || sys::stat(&dir.fd, base));
@@ -350,6 +365,8 @@ impl Layer<'_> {
             let kind = FileType::CharacterDevice;
             rustix::fs::mknodat(&dir.fd, base, kind, Mode::empty(), 0)
         };
-        self.create(dir, base, make)
+        self.create(dir, base, make)?;
+        self.deleted.insert(join(&dir.real, base));
+        Ok(())
     }
 }

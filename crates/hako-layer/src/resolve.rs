@@ -3,6 +3,7 @@
 //! layer's view goes on into the layers below, if these are known.
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType};
@@ -131,11 +132,17 @@ impl Layer<'_> {
         bound(&real, &self.options.limits)?;
         match sys::open_dir(&dir.fd, name) {
             Ok(fd) => self.opened(fd, real, create).map(Step::Dir),
-            Err(Errno::LOOP) => rustix::fs::readlinkat(&dir.fd, name, Vec::new())
-                .map(|target| Step::Link(target.into_bytes()))
-                .map_err(system("read the symlink", &real)),
+            Err(Errno::LOOP) => {
+                let target = rustix::fs::readlinkat(&dir.fd, name, Vec::new())
+                    .map_err(system("read the symlink", &real))?;
+                if self.made.as_ref().is_some_and(|made| !made.contains(&real)) {
+                    self.followed.insert(real);
+                }
+                Ok(Step::Link(target.into_bytes()))
+            }
             Err(Errno::NOENT) => {
                 if let Some(Found::Symlink(_, target)) = self.below(&real)? {
+                    self.followed.insert(real);
                     return Ok(Step::Link(target));
                 }
                 if !create {
@@ -171,7 +178,7 @@ impl Layer<'_> {
     pub(crate) fn below(&self, real: &[u8]) -> Result<Option<Found>, Error> {
         match (self.overlay(), self.options.lower) {
             (Some(prefix), Some(lower)) if !lower.is_empty() => {
-                crate::lower::find(&self.root.fd, lower, prefix, real)
+                crate::lower::find(Some(self.root.fd.as_fd()), lower, prefix, real)
             }
             _ => Ok(None),
         }
@@ -242,7 +249,7 @@ impl Layer<'_> {
                 default_acl: None,
             },
         );
-        if may_inherit {
+        if may_inherit && !self.is_hidden(&real) {
             self.implicit.insert(real.clone());
         }
         self.mark(real.clone());

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::apply::Layer;
+use crate::apply::{Layer, below};
 use crate::cache::Dir;
-use crate::error::system;
+use crate::error::{quote, system};
 use crate::name::join;
 use crate::{Error, sys};
 
@@ -16,6 +16,10 @@ impl Layer<'_> {
     /// Deletes `base` of the lower layers.
     pub(crate) fn whiteout(&mut self, dir: &Rc<Dir>, base: &[u8]) -> Result<(), Error> {
         let real = join(&dir.real, base);
+        if self.followed.contains(&real) {
+            return Err(Error::Reordered { path: quote(&real) });
+        }
+        self.not_followed(&real)?;
         if self.overlay().is_some() {
             let stat = match sys::stat(&dir.fd, base) {
                 Ok(stat) => stat,
@@ -26,7 +30,7 @@ impl Layer<'_> {
             if sys::kind(&stat) == FileType::Directory {
                 let fd = sys::open_dir(&dir.fd, base).map_err(system("open", &real))?;
                 self.set_opaque(&fd, &real)?;
-                self.implicit.remove(&real);
+                self.settle(&real);
             }
             return Ok(());
         }
@@ -40,6 +44,7 @@ impl Layer<'_> {
 
     /// Deletes all that the lower layers have in `dir`.
     pub(crate) fn opaque(&mut self, dir: &Rc<Dir>) -> Result<(), Error> {
+        self.not_followed(&dir.real)?;
         if self.overlay().is_some() {
             self.applied.opaque_root |= dir.real.is_empty();
             return self.set_opaque(&dir.fd, &dir.real);
@@ -48,6 +53,15 @@ impl Layer<'_> {
             self.prune(dir)
         } else {
             Ok(())
+        }
+    }
+
+    /// Deletions come first, whatever their place in the archive; but an entry
+    /// may have gone through a symlink already that is now to be deleted.
+    fn not_followed(&self, real: &[u8]) -> Result<(), Error> {
+        match below(&self.followed, real).first() {
+            Some(path) => Err(Error::Reordered { path: quote(path) }),
+            None => Ok(()),
         }
     }
 
