@@ -1,0 +1,109 @@
+//! Connecting a container between its creation and its start.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use hako_net::{Definition, attach, pasta};
+
+use crate::engine::Engine;
+use crate::error::{At, Result};
+use crate::options::NetworkMode;
+use crate::record::{Record, State};
+
+/// The network that containers are in unless told otherwise.
+pub(crate) const DEFAULT: &str = "hako";
+
+/// What became of the connection.
+#[derive(Debug, Default)]
+pub(crate) struct Connected {
+    /// On a bridge.
+    pub(crate) attachment: Option<hako_net::Attachment>,
+}
+
+impl Connected {
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.attachment.as_ref().map(|a| IpAddr::V4(a.address))
+    }
+}
+
+impl Engine {
+    /// The network mode with the default decided: a bridge for root, pasta
+    /// where it is installed for everybody else.
+    pub(crate) fn decide(&self, mode: &NetworkMode) -> Result<NetworkMode> {
+        match mode {
+            NetworkMode::Default if !self.places.rootless => Ok(NetworkMode::Bridge),
+            NetworkMode::Default => Ok(match which_pasta() {
+                Some(_) => NetworkMode::Pasta,
+                None => NetworkMode::None,
+            }),
+            NetworkMode::Bridge if self.places.rootless => {
+                Err(crate::Error::Unsupported(
+                    "a bridge network needs root: use --network pasta, host or none".to_owned(),
+                ))
+            }
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// Connects the container whose first process is `pid`.
+    pub(crate) fn connect(
+        &self,
+        record: &Record,
+        mode: &NetworkMode,
+        pid: i32,
+    ) -> Result<Connected> {
+        match mode {
+            NetworkMode::Bridge | NetworkMode::Default => {
+                let networks = self.networks()?;
+                let ready = networks.ensure(&Definition::new(DEFAULT))?;
+                let path = format!("/proc/{pid}/ns/net");
+                let netns = std::fs::File::open(&path).at("open", &path)?;
+                let options = attach::Options::default();
+                let attachment =
+                    networks.attach(netns.as_fd(), &ready.network, &record.id, &options)?;
+                Ok(Connected { attachment: Some(attachment) })
+            }
+            NetworkMode::Pasta => {
+                self.start_pasta(record, pid)?;
+                Ok(Connected::default())
+            }
+            NetworkMode::None | NetworkMode::Host => Ok(Connected::default()),
+        }
+    }
+
+    fn start_pasta(&self, record: &Record, pid: i32) -> Result<()> {
+        let dir = self.run_dir(&record.id);
+        let path = format!("/proc/{pid}/ns/net");
+        let netns = std::fs::File::open(&path).at("open", &path)?;
+        let pin = dir.join("netns");
+        hako_net::netns::pin(netns.as_fd(), &pin)?;
+        Ok(pasta::start(&pasta::Options {
+            program: which_pasta().unwrap_or_else(|| PathBuf::from("pasta")),
+            netns: pin,
+            interface: "eth0".to_owned(),
+            pid_file: dir.join("pasta.pid"),
+        })?)
+    }
+
+    /// Frees what a container had whose process has ended.
+    pub(crate) fn disconnect(&self, id: &str, state: &State) -> Result<()> {
+        let dir = self.run_dir(id);
+        if dir.join("pasta.pid").exists() {
+            pasta::stop(&dir.join("pasta.pid"))?;
+            hako_net::netns::unpin(&dir.join("netns"))?;
+        }
+        if let Some(attachment) = &state.network {
+            self.networks()?.release(&attachment.network, id)?;
+        }
+        Ok(())
+    }
+}
+
+fn which_pasta() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/bin", "/usr/local/bin"].map(PathBuf::from))
+        .map(|dir| dir.join("pasta"))
+        .find(|candidate| candidate.is_file())
+}
