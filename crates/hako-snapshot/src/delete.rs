@@ -175,7 +175,7 @@ mod tests {
         symlink(&outside, top.join("link")).unwrap();
         std::fs::create_dir(top.join("locked")).unwrap();
         std::fs::write(top.join("locked/file"), "").unwrap();
-        std::fs::set_permissions(top.join("locked"), PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(top.join("locked"), PermissionsExt::from_mode(0o000)).unwrap();
         // Deeper than any path can name and than descriptors last.
         let read = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut at = openat(CWD, &top, read, Mode::empty()).unwrap();

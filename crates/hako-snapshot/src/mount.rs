@@ -241,3 +241,80 @@ fn mount_error(snapshot: &Snapshot, failed: Failed) -> Error {
         source: failed.source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::Stack;
+    use hako_spec::digest::Algorithm;
+    use hako_store::{Hasher, Store};
+    use std::os::unix::fs::MetadataExt as _;
+
+    /// The way of kernels before 6.15, which this one takes as well.
+    #[test]
+    fn mapped_layers_attached_for_a_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let snapshots = Snapshotter::open(&store, false).unwrap();
+        let mut writer = hako_tar::Writer::new(Vec::new());
+        writer
+            .append(&hako_tar::Entry::file("file", 1), &b"1"[..])
+            .unwrap();
+        let tar = writer.finish().unwrap();
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(&tar);
+        let stack = Stack::new(vec![hasher.finish()]);
+        snapshots.unpack(&stack, 0, tar.as_slice()).unwrap();
+        let snapshot = snapshots.prepare("c", &stack.keys().unwrap()).unwrap();
+
+        let mut holder = std::process::Command::new("unshare")
+            .args(["--user", "sh", "-c", "echo; exec sleep 60"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("this test needs unshare of util-linux");
+        let mut ready = [0];
+        std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        let process = format!("/proc/{}", holder.id());
+        for map in ["uid_map", "gid_map"] {
+            std::fs::write(format!("{process}/{map}"), "0 100000 10").unwrap();
+        }
+        let namespace = std::fs::File::open(format!("{process}/ns/user")).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                use rustix::mount::{MountPropagationFlags, mount_change};
+                hako_sys::ns::unshare(hako_sys::ns::FS | hako_sys::clone::flags::NEWNS)
+                    .expect("this test needs root");
+                let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+                mount_change("/", private).unwrap();
+                let options = Options {
+                    idmap: Some(namespace.as_fd()),
+                    ..Options::default()
+                };
+                let mapped = snapshots.mapped(&snapshot, namespace.as_fd()).unwrap();
+                let mount = snapshots
+                    .overlay_attached(&snapshot, &options, &mapped)
+                    .unwrap();
+                let target = dir.path().join("target");
+                std::fs::create_dir(&target).unwrap();
+                attach(mount, &target).unwrap();
+                for path in [target.clone(), target.join("file")] {
+                    assert_eq!(
+                        path.metadata().unwrap().uid(),
+                        100_000,
+                        "{}",
+                        path.display()
+                    );
+                }
+                unmount(&target, UnmountFlags::DETACH).unwrap();
+            });
+        });
+        assert_eq!(
+            std::fs::read_dir(store.path("snapshots/tmp"))
+                .unwrap()
+                .count(),
+            0
+        );
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+    }
+}

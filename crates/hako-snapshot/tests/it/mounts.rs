@@ -218,7 +218,7 @@ fn whatever_a_container_wrote_can_be_removed() {
     mounted(&home.snapshots, &snapshot, &RW, |root| {
         std::fs::create_dir(root.join("shut")).unwrap();
         std::fs::write(root.join("shut/x"), "").unwrap();
-        std::fs::set_permissions(root.join("shut"), PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(root.join("shut"), PermissionsExt::from_mode(0o000)).unwrap();
         mknodat(
             CWD,
             root.join("device"),

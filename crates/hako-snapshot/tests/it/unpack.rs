@@ -28,14 +28,14 @@ fn a_wrong_diff_id_leaves_nothing() {
     longer.extend_from_slice(&[0; 512]);
     assert!(
         home.snapshots
-            .unpack(&stack(&[layer.clone()]), 0, longer.as_slice())
+            .unpack(&stack(std::slice::from_ref(&layer)), 0, longer.as_slice())
             .is_err()
     );
     assert!(home.snapshots.layers().unwrap().is_empty());
     assert_eq!(leftovers(&home.store), 0);
     let found = home
         .snapshots
-        .unpack(&stack(&[longer.clone()]), 0, longer.as_slice())
+        .unpack(&stack(std::slice::from_ref(&longer)), 0, longer.as_slice())
         .unwrap();
     assert!(!found.present && found.layer.bytes == 1 && found.layer.entries == 2);
 }
@@ -53,7 +53,7 @@ fn a_broken_archive_leaves_nothing() {
     let escape = tar(&[file("../../evil", "x")]);
     let error = home
         .snapshots
-        .unpack(&stack(&[escape.clone()]), 0, escape.as_slice());
+        .unpack(&stack(std::slice::from_ref(&escape)), 0, escape.as_slice());
     assert!(matches!(error, Err(Error::Apply { .. })));
     assert!(home.snapshots.layers().unwrap().is_empty());
     assert_eq!(leftovers(&home.store), 0);
@@ -99,12 +99,7 @@ fn keys_tell_what_a_layer_depends_on() {
 
     let one = unpack(
         &home.snapshots,
-        &[
-            base.clone(),
-            whole.clone(),
-            implicit.clone(),
-            linked.clone(),
-        ],
+        &[base, whole.clone(), implicit.clone(), linked],
     );
     let two = unpack(&home.snapshots, &[other_base, whole, implicit]);
     assert_eq!(one[1], two[1], "what depends on nothing is shared");
@@ -179,7 +174,7 @@ fn a_full_disk_is_named_and_leaves_nothing() {
             let store = hako_store::Store::open(&dir.path().join("store")).unwrap();
             let snapshots = hako_snapshot::Snapshotter::open(&store, false).unwrap();
             let layer = tar(&[file("small", "1"), file("usr/big", &"x".repeat(3 << 20))]);
-            let error = snapshots.unpack(&stack(&[layer.clone()]), 0, layer.as_slice());
+            let error = snapshots.unpack(&stack(std::slice::from_ref(&layer)), 0, layer.as_slice());
             let mut error: &dyn std::error::Error = &error.unwrap_err();
             let mut text = error.to_string();
             while let Some(source) = error.source() {

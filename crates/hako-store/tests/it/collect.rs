@@ -86,7 +86,7 @@ fn a_lease_ends_with_its_value() {
     let lease = store.leases().temporary(ME, "pull").unwrap();
     let loose = store.blobs().put(b"loose").unwrap();
     lease
-        .hold(&[Hold::Blob(loose.clone()), Hold::Layer("x".to_owned())])
+        .hold(&[Hold::Blob(loose), Hold::Layer("x".to_owned())])
         .unwrap();
     let listed = store.leases().list(Some(ME)).unwrap();
     assert!(listed[0].temporary && listed[0].holds.len() == 2);
@@ -313,7 +313,7 @@ fn check_tells_what_is_wrong() {
     assert!(fixed.is_clean(), "{fixed:?}");
     assert!(store.check(flat).unwrap().problems.is_empty());
 
-    let mut rotten = bytes.clone();
+    let mut rotten = bytes;
     rotten[0] ^= 1;
     std::fs::remove_file(blob(&one_id)).unwrap();
     std::fs::write(blob(&one_id), rotten).unwrap();

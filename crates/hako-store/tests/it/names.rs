@@ -35,7 +35,7 @@ fn names_belong_to_owners() {
     };
     assert_eq!(store.names().list(&pattern).unwrap().len(), 2);
     let target = Filter {
-        target: Some(one.digest.clone()),
+        target: Some(one.digest),
         ..Filter::default()
     };
     assert_eq!(store.names().list(&target).unwrap().len(), 0);
