@@ -145,7 +145,6 @@ async fn harmful_and_endless_redirects_are_refused() {
         "file:///etc/passwd",
         "http://169.254.169.254/",
         "http://u:p@localhost/",
-        "http:",
     ] {
         let server = Server::start(move |_| Reply::redirect(to));
         let error = quick_http().get(&get(&server, "/")).await.unwrap_err();

@@ -152,7 +152,7 @@ fn serve(stream: Box<dyn Stream>, answer: &Answer, seen: &Mutex<Vec<Ask>>) -> st
         };
         seen.lock().unwrap().push(ask.clone());
         let reply = answer(&ask);
-        if !write(reader.get_mut(), &ask, reply)? {
+        if !write(reader.get_mut(), &ask, &reply)? {
             return Ok(());
         }
     }
@@ -187,7 +187,7 @@ fn read(reader: &mut impl BufRead) -> std::io::Result<Option<Ask>> {
 }
 
 /// Whether the connection may be used again.
-fn write(stream: &mut Box<dyn Stream>, ask: &Ask, reply: Reply) -> std::io::Result<bool> {
+fn write(stream: &mut Box<dyn Stream>, ask: &Ask, reply: &Reply) -> std::io::Result<bool> {
     let mut head = format!("HTTP/1.1 {} X\r\n", reply.status);
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
