@@ -49,9 +49,16 @@ impl Engine {
                 });
             }
         }
-        let report = self.store.check(Options { deep, repair, ..Options::default() })?;
+        let report = self.store.check(Options {
+            deep,
+            repair,
+            ..Options::default()
+        })?;
         for problem in report.problems {
-            found.push(Finding { text: problem.to_string(), repaired: false });
+            found.push(Finding {
+                text: problem.to_string(),
+                repaired: false,
+            });
         }
         Ok(found)
     }
@@ -65,7 +72,9 @@ impl Engine {
         for lease in self.store.leases().list(None)? {
             if lease.kind == "container" && !ids.contains(&lease.id) {
                 if repair {
-                    self.store.leases().release(lease.owner, &lease.kind, &lease.id)?;
+                    self.store
+                        .leases()
+                        .release(lease.owner, &lease.kind, &lease.id)?;
                 }
                 found.push(Finding {
                     text: format!("a lease of container {}, which does not exist", lease.id),
@@ -82,8 +91,10 @@ impl Engine {
         repair: bool,
         found: &mut Vec<Finding>,
     ) -> Result<()> {
-        let places =
-            [self.store.path("containers"), self.runroot.path().join("containers")];
+        let places = [
+            self.store.path("containers"),
+            self.runroot.path().join("containers"),
+        ];
         for place in places {
             let entries = match std::fs::read_dir(&place) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,

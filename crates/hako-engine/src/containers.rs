@@ -30,11 +30,19 @@ pub enum Filter {
 }
 
 fn failed(what: &'static str) -> impl Fn(rusqlite::Error) -> Error {
-    move |e| Error::Store(hako_store::Error::Database { doing: what, source: e })
+    move |e| {
+        Error::Store(hako_store::Error::Database {
+            doing: what,
+            source: e,
+        })
+    }
 }
 
 fn json<T: serde::Serialize>(id: &str, value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|source| Error::Record { id: id.to_owned(), source })
+    serde_json::to_string(value).map_err(|source| Error::Record {
+        id: id.to_owned(),
+        source,
+    })
 }
 
 type Columns = (String, String, String, String);
@@ -44,7 +52,10 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
 }
 
 fn container((id, owner, record, state): Columns) -> Result<Container> {
-    let broken = |source| Error::Record { id: id.clone(), source };
+    let broken = |source| Error::Record {
+        id: id.clone(),
+        source,
+    };
     Ok(Container {
         owner: owner.parse()?,
         record: serde_json::from_str::<Record>(&record).map_err(broken)?,
@@ -66,7 +77,10 @@ pub(crate) fn insert(db: &Database, c: &Container) -> Result<()> {
             .map_err(failed("look-up of a name"))?;
         if let Some(id) = taken {
             let id = id.get(..12).unwrap_or(&id).to_owned();
-            return Err(Error::NameTaken { name: c.record.name.clone(), id });
+            return Err(Error::NameTaken {
+                name: c.record.name.clone(),
+                id,
+            });
         }
         tx.execute(
             "INSERT INTO containers (id, owner, name, record, state) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -89,7 +103,10 @@ pub(crate) fn list(db: &Database, owner: Owner) -> Result<Vec<Container>> {
             .map_err(failed("list of containers"))?;
         Ok::<Vec<Columns>, Error>(rows)
     })?;
-    let mut all = rows.into_iter().map(container).collect::<Result<Vec<_>>>()?;
+    let mut all = rows
+        .into_iter()
+        .map(container)
+        .collect::<Result<Vec<_>>>()?;
     all.sort_by(|a, b| b.record.created.cmp(&a.record.created));
     Ok(all)
 }
@@ -123,22 +140,30 @@ pub(crate) fn find(db: &Database, owner: Owner, text: &str) -> Result<Container>
     let mut rows: Vec<Columns> = db.read(|conn| {
         let owner = owner.to_string();
         let get = |sql: &str, key: &str| -> rusqlite::Result<Vec<Columns>> {
-            conn.prepare_cached(sql)?.query_map((&owner, key), columns)?.collect()
+            conn.prepare_cached(sql)?
+                .query_map((&owner, key), columns)?
+                .collect()
         };
         let select = "SELECT id, owner, record, state FROM containers WHERE owner = ?1";
         let mut rows = get(&format!("{select} AND name = ?2"), text)
             .map_err(failed("look-up of a container"))?;
         if rows.is_empty() && hex {
             let lower = text.to_ascii_lowercase();
-            rows = get(&format!("{select} AND id >= ?2 AND id < ?2 || 'g' LIMIT 100"), &lower)
-                .map_err(failed("look-up of a container"))?;
+            rows = get(
+                &format!("{select} AND id >= ?2 AND id < ?2 || 'g' LIMIT 100"),
+                &lower,
+            )
+            .map_err(failed("look-up of a container"))?;
         }
         Ok::<Vec<Columns>, Error>(rows)
     })?;
     match rows.len() {
         0 => Err(Error::NoContainer(text.to_owned())),
         1 => container(rows.remove(0)),
-        count => Err(Error::Ambiguous { text: text.to_owned(), count }),
+        count => Err(Error::Ambiguous {
+            text: text.to_owned(),
+            count,
+        }),
     }
 }
 
@@ -158,11 +183,16 @@ pub(crate) fn update(
             .optional()
             .map_err(failed("look-up of a container"))?;
         let Some(old) = old else { return Ok(None) };
-        let mut state: State = serde_json::from_str(&old)
-            .map_err(|source| Error::Record { id: id.to_owned(), source })?;
+        let mut state: State = serde_json::from_str(&old).map_err(|source| Error::Record {
+            id: id.to_owned(),
+            source,
+        })?;
         change(&mut state)?;
-        tx.execute("UPDATE containers SET state = ?2 WHERE id = ?1", (id, json(id, &state)?))
-            .map_err(failed("change of a container"))?;
+        tx.execute(
+            "UPDATE containers SET state = ?2 WHERE id = ?1",
+            (id, json(id, &state)?),
+        )
+        .map_err(failed("change of a container"))?;
         Ok(Some(state))
     })
 }

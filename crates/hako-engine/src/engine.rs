@@ -45,7 +45,11 @@ impl Engine {
     pub fn open(places: Places) -> Result<Self> {
         let store = Store::open(&places.root)?;
         let runroot = Runroot::open(&places.runroot)?;
-        Ok(Engine { places, store, runroot })
+        Ok(Engine {
+            places,
+            store,
+            runroot,
+        })
     }
 
     /// The store.
@@ -121,8 +125,8 @@ impl Engine {
     pub(crate) fn lock(&self, id: &str) -> Result<std::fs::File> {
         let _: ContainerId = id.parse()?;
         let path = self.runroot.path().join("locks").join(id);
-        let lock = hako_store::lock::file(&path, hako_store::lock::Wait::Forever)
-            .at("lock", &path)?;
+        let lock =
+            hako_store::lock::file(&path, hako_store::lock::Wait::Forever).at("lock", &path)?;
         lock.ok_or_else(|| crate::Error::Io {
             doing: "lock",
             path,

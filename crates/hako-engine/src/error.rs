@@ -139,7 +139,11 @@ impl Error {
     }
 
     pub(crate) fn invalid(what: &'static str, text: &str, why: impl Into<String>) -> Self {
-        Error::Invalid { what, text: text.to_owned(), why: why.into() }
+        Error::Invalid {
+            what,
+            text: text.to_owned(),
+            why: why.into(),
+        }
     }
 }
 
@@ -151,11 +155,18 @@ pub(crate) trait At<T> {
 
 impl<T, E: Into<std::io::Error>> At<T> for std::result::Result<T, E> {
     fn at(self, doing: &'static str, path: impl Into<PathBuf>) -> Result<T> {
-        self.map_err(|e| Error::Io { doing, path: path.into(), source: e.into() })
+        self.map_err(|e| Error::Io {
+            doing,
+            path: path.into(),
+            source: e.into(),
+        })
     }
 
     fn doing(self, doing: &'static str) -> Result<T> {
-        self.map_err(|e| Error::System { doing, source: e.into() })
+        self.map_err(|e| Error::System {
+            doing,
+            source: e.into(),
+        })
     }
 }
 
@@ -186,7 +197,10 @@ impl Failures {
         match self.0.len() {
             0 => Ok(()),
             1 => Err(self.0.remove(0)),
-            n => Err(Error::Several { first: chain(&self.0.remove(0)), more: n - 1 }),
+            n => Err(Error::Several {
+                first: chain(&self.0.remove(0)),
+                more: n - 1,
+            }),
         }
     }
 }

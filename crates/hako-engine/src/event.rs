@@ -2,7 +2,7 @@
 //! on-event exit ID`, which comes here; so does every command that finds out
 //! that a container has ended and nobody has said so.
 
-use hako_monitor::record::{Exit, read_exit};
+use hako_monitor::{Exit, read_exit};
 use hako_store::events::Event;
 
 use crate::containers;
@@ -44,7 +44,9 @@ impl Engine {
         }
         let exit = read_exit(&self.dir(id)).ok().flatten();
         let mut failures = Failures::default();
-        if let Some(runtime) = failures.note(self.runtime(container.record.options.runtime.as_deref())) {
+        if let Some(runtime) =
+            failures.note(self.runtime(container.record.options.runtime.as_deref()))
+        {
             failures.note(runtime.delete(id));
         }
         failures.note(self.disconnect(id, &container.state));
@@ -67,9 +69,8 @@ impl Engine {
             state.oom_killed = exit.is_some_and(|e| e.oom_killed);
             state.finished = Some(finished);
             if code.is_none() {
-                state.error = Some(
-                    "the exit status is not known: the monitor had ended before".to_owned(),
-                );
+                state.error =
+                    Some("the exit status is not known: the monitor had ended before".to_owned());
             }
             Ok(())
         })?;

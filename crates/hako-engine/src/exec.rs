@@ -50,12 +50,16 @@ impl Engine {
         process.terminal = options.tty;
         for new in &options.env {
             let name = new.split('=').next().unwrap_or_default();
-            process.env.retain(|old| old.split('=').next() != Some(name));
+            process
+                .env
+                .retain(|old| old.split('=').next() != Some(name));
             match new.contains('=') {
                 true => process.env.push(new.clone()),
                 false => {
                     let value = std::env::var(name).ok();
-                    process.env.extend(value.map(|value| format!("{name}={value}")));
+                    process
+                        .env
+                        .extend(value.map(|value| format!("{name}={value}")));
                 }
             }
         }
@@ -73,10 +77,15 @@ impl Engine {
             let found = user::find(root.as_fd(), text, &[])?;
             process.user = found.user;
             process.env.retain(|e| !e.starts_with("HOME="));
-            process.env.push(format!("HOME={}", found.home.as_deref().unwrap_or("/")));
+            process
+                .env
+                .push(format!("HOME={}", found.home.as_deref().unwrap_or("/")));
         }
         if options.privileged {
-            let all = crate::Create { privileged: true, ..crate::Create::default() };
+            let all = crate::Create {
+                privileged: true,
+                ..crate::Create::default()
+            };
             let names = crate::spec::capability_names(&all)?;
             let caps = process.capabilities.get_or_insert_default();
             caps.bounding = names.clone();
@@ -85,8 +94,10 @@ impl Engine {
         }
         let name = hako_store::random::name().doing("name a file")?;
         let file = run_dir.join(format!("exec-{name}.json"));
-        let text = serde_json::to_vec(&process)
-            .map_err(|source| Error::Record { id: container.record.id.clone(), source })?;
+        let text = serde_json::to_vec(&process).map_err(|source| Error::Record {
+            id: container.record.id.clone(),
+            source,
+        })?;
         std::fs::write(&file, text).at("write", &file)?;
         let runtime = self.runtime(container.record.options.runtime.as_deref())?;
         Ok((runtime.exec(container.id(), &file, options.detach), file))

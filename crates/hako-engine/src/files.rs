@@ -40,7 +40,10 @@ pub(crate) fn write(
         .options
         .add_host
         .iter()
-        .map(|(name, address)| Extra { name: name.clone(), address: *address })
+        .map(|(name, address)| Extra {
+            name: name.clone(),
+            address: *address,
+        })
         .collect();
     let addresses: Vec<IpAddr> = address.into_iter().collect();
     let hosts = Hosts {
@@ -108,23 +111,42 @@ impl Engine {
         }
         for target in &record.image_volumes {
             let clean = target.trim_end_matches('/');
-            if record.options.volumes.iter().any(|v| v.target.trim_end_matches('/') == clean)
+            if record
+                .options
+                .volumes
+                .iter()
+                .any(|v| v.target.trim_end_matches('/') == clean)
                 || !target.starts_with('/')
             {
                 continue;
             }
             let source = self.own_volume(record, target, root)?;
-            mounts.push(bind(&source.to_string_lossy(), target, &["rbind", "rprivate"]));
+            mounts.push(bind(
+                &source.to_string_lossy(),
+                target,
+                &["rbind", "rprivate"],
+            ));
         }
         Ok(mounts)
     }
 
     /// A volume that goes with its container.
     fn own_volume(&self, record: &Record, target: &str, root: &OwnedFd) -> Result<PathBuf> {
-        let name: String =
-            target.bytes().map(|b| if b.is_ascii_alphanumeric() { b as char } else { '-' }).collect();
+        let name: String = target
+            .bytes()
+            .map(|b| {
+                if b.is_ascii_alphanumeric() {
+                    b as char
+                } else {
+                    '-'
+                }
+            })
+            .collect();
         let digest = hash(target);
-        let dir = self.dir(&record.id).join("volumes").join(format!("{name}.{digest:016x}"));
+        let dir = self
+            .dir(&record.id)
+            .join("volumes")
+            .join(format!("{name}.{digest:016x}"));
         self.volume(&dir, target, root)
     }
 
@@ -136,7 +158,10 @@ impl Engine {
         }
         let parent = dir.parent().unwrap_or(Path::new("/"));
         std::fs::create_dir_all(parent).at("create", parent)?;
-        let aside = parent.join(format!(".new.{}", random::name().at("name a volume in", parent)?));
+        let aside = parent.join(format!(
+            ".new.{}",
+            random::name().at("name a volume in", parent)?
+        ));
         std::fs::create_dir(&aside).at("create", &aside)?;
         let copied = copy_up(root, target, &aside);
         if let Err(e) = copied {
@@ -162,7 +187,9 @@ impl Engine {
 
 /// A small stable hash, for directory names (FNV-1a).
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 /// As Docker's `-v`: a missing directory of the host is made.
@@ -213,7 +240,10 @@ fn copy_tree(from: &OwnedFd, to: &OwnedFd, depth: u32) -> std::io::Result<()> {
                 let a = rustix::fs::openat(from, name, read, Mode::empty())?;
                 let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let b = rustix::fs::openat(to, name, write, Mode::RWXU)?;
-                std::io::copy(&mut std::fs::File::from(a), &mut std::fs::File::from(b.try_clone()?))?;
+                std::io::copy(
+                    &mut std::fs::File::from(a),
+                    &mut std::fs::File::from(b.try_clone()?),
+                )?;
                 own(&b, &meta)?;
                 rustix::fs::fchmod(&b, mode)?;
             }

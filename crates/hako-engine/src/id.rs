@@ -5,7 +5,9 @@ use crate::error::{At, Error, Result};
 /// 64 hexadecimal digits of randomness, as every engine names containers.
 pub fn random_id() -> Result<String> {
     let mut bytes = [0u8; 32];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::from).doing("get random bytes")?;
+    getrandom::fill(&mut bytes)
+        .map_err(std::io::Error::from)
+        .doing("get random bytes")?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
@@ -31,7 +33,9 @@ const SECOND: &[&str] = &[
 /// unique enough that nobody needs to try again.
 pub(crate) fn name_of(id: &str) -> String {
     let byte = |at: usize| {
-        id.get(at..at + 4).and_then(|h| usize::from_str_radix(h, 16).ok()).unwrap_or(0)
+        id.get(at..at + 4)
+            .and_then(|h| usize::from_str_radix(h, 16).ok())
+            .unwrap_or(0)
     };
     let pick = |list: &[&'static str], n: usize| list.get(n % list.len()).copied().unwrap_or("box");
     let tail = id.get(60..).unwrap_or_default();

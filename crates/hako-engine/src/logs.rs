@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
@@ -100,8 +99,14 @@ impl Engine {
         }
         let path = self.dir(container.id()).join("log");
         let wanted = |line: &Line| {
-            options.since.as_ref().is_none_or(|since| line.time >= *since)
-                && options.until.as_ref().is_none_or(|until| line.time < *until)
+            options
+                .since
+                .as_ref()
+                .is_none_or(|since| line.time >= *since)
+                && options
+                    .until
+                    .as_ref()
+                    .is_none_or(|until| line.time < *until)
         };
         let mut last: VecDeque<Line> = VecDeque::new();
         let mut go_on = true;
@@ -138,7 +143,9 @@ impl Engine {
         if !options.follow || !go_on {
             return Ok(());
         }
-        self.follow(container, &path, file, |line| if wanted(line) { each(line) } else { Ok(true) })
+        self.follow(container, &path, file, |line| {
+            if wanted(line) { each(line) } else { Ok(true) }
+        })
     }
 
     fn follow(
@@ -182,7 +189,10 @@ impl Engine {
             if !matches!(now, Some(Phase::Running | Phase::Starting | Phase::Created)) {
                 return Ok(());
             }
-            let limit = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+            let limit = Timespec {
+                tv_sec: 0,
+                tv_nsec: 500_000_000,
+            };
             let mut fds = [PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)];
             match poll(&mut fds, Some(&limit)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -214,7 +224,10 @@ struct Reader {
 impl Reader {
     fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).at("open", path)?;
-        Ok(Reader { file: BufReader::new(file), partial: Vec::new() })
+        Ok(Reader {
+            file: BufReader::new(file),
+            partial: Vec::new(),
+        })
     }
 
     /// The next whole line that makes sense; others are passed over.
@@ -222,7 +235,9 @@ impl Reader {
         loop {
             let room = MAX_LINE.saturating_sub(self.partial.len() as u64).max(1);
             let mut limited = std::io::Read::take(&mut self.file, room);
-            let n = limited.read_until(b'\n', &mut self.partial).doing("read the log")?;
+            let n = limited
+                .read_until(b'\n', &mut self.partial)
+                .doing("read the log")?;
             let whole = self.partial.last() == Some(&b'\n');
             if !whole && n > 0 && (self.partial.len() as u64) < MAX_LINE {
                 continue;
@@ -242,12 +257,18 @@ impl Reader {
     /// was emptied.
     fn replaced(&mut self, path: &Path) -> Result<bool> {
         use std::os::unix::fs::MetadataExt as _;
-        let Ok(there) = std::fs::metadata(path) else { return Ok(false) };
+        let Ok(there) = std::fs::metadata(path) else {
+            return Ok(false);
+        };
         let here = self.file.get_ref().metadata().at("look at", path)?;
         if there.ino() != here.ino() {
             return Ok(true);
         }
-        let at = self.file.get_mut().seek(SeekFrom::Current(0)).at("look at", path)?;
+        let at = self
+            .file
+            .get_mut()
+            .seek(SeekFrom::Current(0))
+            .at("look at", path)?;
         Ok(at > here.len())
     }
 }
@@ -259,12 +280,26 @@ mod tests {
     #[test]
     fn both_forms() {
         let cri = parse(b"2026-01-02T03:04:05.6Z stderr F hello  there\n").unwrap();
-        assert_eq!((cri.stream, cri.text.as_slice()), (Stream::Stderr, &b"hello  there\n"[..]));
+        assert_eq!(
+            (cri.stream, cri.text.as_slice()),
+            (Stream::Stderr, &b"hello  there\n"[..])
+        );
         let part = parse(b"2026-01-02T03:04:05.6Z stdout P no end").unwrap();
         assert_eq!(part.text, b"no end");
-        let json = parse(br#"{"log":"x\n","stream":"stdout","time":"2026-01-02T03:04:05Z"}"#).unwrap();
-        assert_eq!((json.stream, json.text.as_slice()), (Stream::Stdout, &b"x\n"[..]));
-        for bad in [&b""[..], b"x", b"t stdnone F x", b"{}", b"{\"log\":1}", b"\xff \xff F x"] {
+        let json =
+            parse(br#"{"log":"x\n","stream":"stdout","time":"2026-01-02T03:04:05Z"}"#).unwrap();
+        assert_eq!(
+            (json.stream, json.text.as_slice()),
+            (Stream::Stdout, &b"x\n"[..])
+        );
+        for bad in [
+            &b""[..],
+            b"x",
+            b"t stdnone F x",
+            b"{}",
+            b"{\"log\":1}",
+            b"\xff \xff F x",
+        ] {
             assert!(parse(bad).is_none());
         }
     }
@@ -273,7 +308,11 @@ mod tests {
     fn broken_lines_are_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        std::fs::write(&path, "junk\n1Z stdout F a\n2Z stdout F b\n3Z stdout F half").unwrap();
+        std::fs::write(
+            &path,
+            "junk\n1Z stdout F a\n2Z stdout F b\n3Z stdout F half",
+        )
+        .unwrap();
         let mut reader = Reader::open(&path).unwrap();
         assert_eq!(reader.next().unwrap().unwrap().text, b"a\n");
         assert_eq!(reader.next().unwrap().unwrap().text, b"b\n");

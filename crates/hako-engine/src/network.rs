@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use hako_net::{Definition, attach, pasta};
+use hako_net::{Definition, Options, pasta};
 
 use crate::engine::Engine;
 use crate::error::{At, Result};
@@ -37,11 +37,9 @@ impl Engine {
                 Some(_) => NetworkMode::Pasta,
                 None => NetworkMode::None,
             }),
-            NetworkMode::Bridge if self.places.rootless => {
-                Err(crate::Error::Unsupported(
-                    "a bridge network needs root: use --network pasta, host or none".to_owned(),
-                ))
-            }
+            NetworkMode::Bridge if self.places.rootless => Err(crate::Error::Unsupported(
+                "a bridge network needs root: use --network pasta, host or none".to_owned(),
+            )),
             other => Ok(other.clone()),
         }
     }
@@ -59,10 +57,12 @@ impl Engine {
                 let ready = networks.ensure(&Definition::new(DEFAULT))?;
                 let path = format!("/proc/{pid}/ns/net");
                 let netns = std::fs::File::open(&path).at("open", &path)?;
-                let options = attach::Options::default();
+                let options = Options::default();
                 let attachment =
                     networks.attach(netns.as_fd(), &ready.network, &record.id, &options)?;
-                Ok(Connected { attachment: Some(attachment) })
+                Ok(Connected {
+                    attachment: Some(attachment),
+                })
             }
             NetworkMode::Pasta => {
                 self.start_pasta(record, pid)?;

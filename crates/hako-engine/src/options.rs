@@ -198,20 +198,35 @@ impl FromStr for Volume {
             Some(path) if path.starts_with('/') => VolumeSource::Path(path.to_owned()),
             Some(path) if path.starts_with('.') => {
                 let path = std::path::absolute(path).map_err(|e| wrong(&e.to_string()))?;
-                let path = path.to_str().ok_or_else(|| wrong("the source is not UTF-8"))?;
+                let path = path
+                    .to_str()
+                    .ok_or_else(|| wrong("the source is not UTF-8"))?;
                 VolumeSource::Path(path.to_owned())
             }
             Some(name) => {
                 let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-                if !name.bytes().all(good) || !name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric) {
-                    return Err(wrong("the source is neither an absolute path nor a volume's name"));
+                if !name.bytes().all(good)
+                    || !name
+                        .as_bytes()
+                        .first()
+                        .is_some_and(u8::is_ascii_alphanumeric)
+                {
+                    return Err(wrong(
+                        "the source is neither an absolute path nor a volume's name",
+                    ));
                 }
                 VolumeSource::Named(name.to_owned())
             }
         };
-        let options: Vec<String> =
-            options.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect();
-        if let Some(unknown) = options.iter().find(|o| !VOLUME_OPTIONS.contains(&o.as_str())) {
+        let options: Vec<String> = options
+            .split(',')
+            .filter(|o| !o.is_empty())
+            .map(str::to_owned)
+            .collect();
+        if let Some(unknown) = options
+            .iter()
+            .find(|o| !VOLUME_OPTIONS.contains(&o.as_str()))
+        {
             let why = match unknown.as_str() {
                 "shared" | "rshared" => "mounts cannot propagate out of the container",
                 "z" | "Z" => "SELinux labels are not supported",
@@ -220,7 +235,11 @@ impl FromStr for Volume {
             };
             return Err(wrong(&format!("{unknown}: {why}")));
         }
-        Ok(Volume { source, target: target.to_owned(), options })
+        Ok(Volume {
+            source,
+            target: target.to_owned(),
+            options,
+        })
     }
 }
 
@@ -240,7 +259,9 @@ impl FromStr for Ulimit {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| Error::invalid("ulimit", text, why);
-        let (name, value) = text.split_once('=').ok_or_else(|| wrong("it is not NAME=SOFT[:HARD]"))?;
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| wrong("it is not NAME=SOFT[:HARD]"))?;
         let kind = format!("RLIMIT_{}", name.to_ascii_uppercase());
         if !hako_spec::runtime::validate::RLIMITS.contains(&kind.as_str()) {
             return Err(wrong("no such limit"));
@@ -261,9 +282,17 @@ impl FromStr for Ulimit {
 /// Bytes with a unit: `512`, `64k`, `100m`, `2g` (powers of 1024), also `2gb`,
 /// `2GiB`.
 pub fn parse_bytes(text: &str) -> Result<u64, Error> {
-    let wrong = || Error::invalid("size", text, "it is not a number with an optional unit b, k, m, g or t");
+    let wrong = || {
+        Error::invalid(
+            "size",
+            text,
+            "it is not a number with an optional unit b, k, m, g or t",
+        )
+    };
     let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let digits = lower
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(lower.len());
     let (number, unit) = lower.split_at(digits);
     let factor: u64 = match unit.trim_end_matches("ib").trim_end_matches('b') {
         "" => 1,
@@ -278,7 +307,11 @@ pub fn parse_bytes(text: &str) -> Result<u64, Error> {
     }
     let number: f64 = number.parse().map_err(|_| wrong())?;
     let bytes = number * factor as f64;
-    if bytes.is_finite() && bytes >= 0.0 && bytes < 9e18 { Ok(bytes as u64) } else { Err(wrong()) }
+    if bytes.is_finite() && bytes >= 0.0 && bytes < 9e18 {
+        Ok(bytes as u64)
+    } else {
+        Err(wrong())
+    }
 }
 
 /// CPUs as a decimal number, in thousandths.
@@ -300,18 +333,38 @@ mod tests {
         let v: Volume = "/a:/b:ro,nosuid".parse().unwrap();
         assert_eq!(v.source, VolumeSource::Path("/a".into()));
         assert_eq!((v.target.as_str(), v.options.len()), ("/b", 2));
-        assert_eq!("data:/b".parse::<Volume>().unwrap().source, VolumeSource::Named("data".into()));
-        assert_eq!("/b".parse::<Volume>().unwrap().source, VolumeSource::Anonymous);
-        for bad in ["", "a", "/", "a:b", "/a:/b:shared", "/a:/b:c:d", ":/b", "a/b:/c", "/a:/b:z"] {
+        assert_eq!(
+            "data:/b".parse::<Volume>().unwrap().source,
+            VolumeSource::Named("data".into())
+        );
+        assert_eq!(
+            "/b".parse::<Volume>().unwrap().source,
+            VolumeSource::Anonymous
+        );
+        for bad in [
+            "",
+            "a",
+            "/",
+            "a:b",
+            "/a:/b:shared",
+            "/a:/b:c:d",
+            ":/b",
+            "a/b:/c",
+            "/a:/b:z",
+        ] {
             assert!(bad.parse::<Volume>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn sizes() {
-        for (text, n) in
-            [("1", 1), ("2k", 2048), ("1.5m", 1_572_864), ("1GiB", 1 << 30), ("3gb", 3 << 30)]
-        {
+        for (text, n) in [
+            ("1", 1),
+            ("2k", 2048),
+            ("1.5m", 1_572_864),
+            ("1GiB", 1 << 30),
+            ("3gb", 3 << 30),
+        ] {
             assert_eq!(parse_bytes(text).unwrap(), n, "{text}");
         }
         for bad in ["", "k", "-1", "1x", "99999999999999999999g", "1.2.3k"] {
@@ -324,7 +377,10 @@ mod tests {
     #[test]
     fn ulimits() {
         let u: Ulimit = "nofile=1024:2048".parse().unwrap();
-        assert_eq!((u.kind.as_str(), u.soft, u.hard), ("RLIMIT_NOFILE", 1024, 2048));
+        assert_eq!(
+            (u.kind.as_str(), u.soft, u.hard),
+            ("RLIMIT_NOFILE", 1024, 2048)
+        );
         assert_eq!("core=-1".parse::<Ulimit>().unwrap().soft, u64::MAX);
         for bad in ["nofile", "x=1", "nofile=2:1", "nofile=a"] {
             assert!(bad.parse::<Ulimit>().is_err(), "{bad}");

@@ -3,8 +3,8 @@
 
 use std::os::fd::AsFd as _;
 
-use hako_monitor::client::Client;
-use hako_monitor::record::read_exit;
+use hako_monitor::protocol::{Frame, State as MonitorState};
+use hako_monitor::{Client, read_exit};
 use hako_store::lock::{self, Wait};
 
 use crate::containers;
@@ -58,14 +58,12 @@ impl Engine {
     fn abandon_start(&self, container: Container) -> Result<Container> {
         let id = container.id().to_owned();
         if let Ok(mut client) = Client::connect(&self.run_dir(&id)) {
-            let status = client.request(&hako_monitor::protocol::Frame::StatusRequest, |frame| {
-                match frame {
-                    hako_monitor::protocol::Frame::Status(status) => Some(status),
-                    _ => None,
-                }
+            let status = client.request(&Frame::StatusRequest, |frame| match frame {
+                Frame::Status(status) => Some(status),
+                _ => None,
             });
             if let Ok(status) = status
-                && status.state == hako_monitor::protocol::State::Running
+                && status.state == MonitorState::Running
             {
                 containers::update(self.database()?, &id, |state| {
                     state.phase = Phase::Running;
@@ -82,7 +80,11 @@ impl Engine {
         self.disconnect(&id, &container.state)?;
         clear(&self.run_dir(&id))?;
         containers::update(self.database()?, &id, |state| {
-            state.phase = if state.starts == 0 { Phase::Created } else { Phase::Exited };
+            state.phase = if state.starts == 0 {
+                Phase::Created
+            } else {
+                Phase::Exited
+            };
             state.pid = None;
             state.network = None;
             state.error = Some("the command that started it was killed".to_owned());
@@ -132,7 +134,12 @@ impl Engine {
                 Ok(container)
             }
             // It has ended in between.
-            Err(_) if read_exit(&self.dir(container.id())).ok().flatten().is_some() => {
+            Err(_)
+                if read_exit(&self.dir(container.id()))
+                    .ok()
+                    .flatten()
+                    .is_some() =>
+            {
                 let id = container.id().to_owned();
                 self.ended(&container)?;
                 self.reload(&id)

@@ -62,7 +62,9 @@ impl Engine {
         failures.note(self.snapshotter().and_then(|s| Ok(s.remove(id)?)));
         failures.note(remove_dir(&self.dir(id)));
         failures.finish()?;
-        self.store.leases().release(container.owner, "container", id)?;
+        self.store
+            .leases()
+            .release(container.owner, "container", id)?;
         containers::delete(self.database()?, id)?;
         self.forget_lock(id);
         Ok(())

@@ -51,8 +51,15 @@ impl OciRuntime {
             };
         }
         let mut places = Vec::new();
-        if let Some(dir) = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf())) {
-            places.extend([dir.clone(), dir.join("../lib/hako"), dir.join("../libexec/hako")]);
+        if let Some(dir) = std::env::current_exe()
+            .ok()
+            .and_then(|exe| Some(exe.parent()?.to_path_buf()))
+        {
+            places.extend([
+                dir.clone(),
+                dir.join("../lib/hako"),
+                dir.join("../libexec/hako"),
+            ]);
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
         places.extend(std::env::split_paths(&path).filter(|p| p.is_absolute()));
@@ -81,11 +88,18 @@ impl OciRuntime {
     /// The flags that come before the verb.
     #[must_use]
     pub fn global(&self) -> Vec<String> {
-        vec!["--root".to_owned(), self.root.to_string_lossy().into_owned()]
+        vec![
+            "--root".to_owned(),
+            self.root.to_string_lossy().into_owned(),
+        ]
     }
 
     fn run(&self, arguments: &[&str]) -> Result<()> {
-        let out = self.command().args(arguments).output().at("run", &self.path)?;
+        let out = self
+            .command()
+            .args(arguments)
+            .output()
+            .at("run", &self.path)?;
         if out.status.success() {
             return Ok(());
         }
@@ -107,7 +121,11 @@ impl OciRuntime {
             true => "failed without a message".to_owned(),
             false => message.to_owned(),
         };
-        Error::Runtime { runtime: self.name.clone(), message, status }
+        Error::Runtime {
+            runtime: self.name.clone(),
+            message,
+            status,
+        }
     }
 }
 
@@ -117,7 +135,11 @@ fn status_of(message: &str) -> u8 {
         return 125;
     }
     let has = |texts: &[&str]| texts.iter().any(|t| message.contains(t));
-    if has(&["executable file not found", "no such file or directory", "not found in $PATH"]) {
+    if has(&[
+        "executable file not found",
+        "no such file or directory",
+        "not found in $PATH",
+    ]) {
         127
     } else if has(&["permission denied", "exec format error", "is a directory"]) {
         126

@@ -14,20 +14,30 @@ const NAMES: &[&str] = &[
 pub fn parse(text: &str) -> Result<i32> {
     let unknown = || Error::invalid("signal", text, "no such signal");
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number).ok_or_else(unknown);
+        return (1..=64)
+            .contains(&number)
+            .then_some(number)
+            .ok_or_else(unknown);
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     if let Some(at) = NAMES.iter().position(|n| *n == name) {
         return i32::try_from(at + 1).map_err(|_| unknown());
     }
-    let (base, offset) = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+    let (base, offset): (i32, &str) = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX"))
+    {
         (Some(rest), _) => (34, rest),
         (_, Some(rest)) => (64, rest),
         _ => return Err(unknown()),
     };
-    let offset: i32 = if offset.is_empty() { 0 } else { offset.parse().map_err(|_| unknown())? };
-    base.checked_add(offset).filter(|n| (34..=64).contains(n)).ok_or_else(unknown)
+    let offset: i32 = if offset.is_empty() {
+        0
+    } else {
+        offset.parse().map_err(|_| unknown())?
+    };
+    base.checked_add(offset)
+        .filter(|n| (34..=64).contains(n))
+        .ok_or_else(unknown)
 }
 
 #[cfg(test)]
@@ -36,7 +46,13 @@ mod tests {
 
     #[test]
     fn signals() {
-        for (text, n) in [("TERM", 15), ("sigkill", 9), ("9", 9), ("RTMIN+3", 37), ("RTMAX-1", 63)] {
+        for (text, n) in [
+            ("TERM", 15),
+            ("sigkill", 9),
+            ("9", 9),
+            ("RTMIN+3", 37),
+            ("RTMAX-1", 63),
+        ] {
             assert_eq!(parse(text).unwrap(), n);
         }
         for bad in ["", "0", "65", "NOPE", "RTMIN+99", "RTMAX+2147483647"] {

@@ -15,33 +15,90 @@ use crate::user::Found;
 
 /// Capabilities that a container has unless it is told otherwise.
 const DEFAULT_CAPABILITIES: &[&str] = &[
-    "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
-    "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID",
-    "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
 ];
 
 /// Every capability of Linux, in the order of their numbers.
 const ALL_CAPABILITIES: &[&str] = &[
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
-    "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG",
-    "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
     "CAP_CHECKPOINT_RESTORE",
 ];
 
 /// Paths that tell of the host or reach into it, as Docker hides them.
 const MASKED: &[&str] = &[
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
-    "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
-    "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
 ];
 
-const READ_ONLY: &[&str] =
-    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: &[&str] = &[
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// Largest number of open files that a container gets by default.
 const NOFILE: u64 = 1 << 20;
@@ -97,9 +154,9 @@ pub(crate) fn config(start: &Start<'_>) -> Result<Config> {
 }
 
 fn path(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
-        Error::invalid("path", &path.to_string_lossy(), "it is not UTF-8")
-    })
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Error::invalid("path", &path.to_string_lossy(), "it is not UTF-8"))
 }
 
 /// The container's host name.
@@ -115,7 +172,8 @@ fn process(start: &Start<'_>) -> Result<Process> {
     let (record, options) = (start.record, &start.record.options);
     let mut env = record.env.clone();
     let has = |env: &[String], name: &str| {
-        env.iter().any(|e| e.split_once('=').is_some_and(|(n, _)| n == name))
+        env.iter()
+            .any(|e| e.split_once('=').is_some_and(|(n, _)| n == name))
     };
     if !has(&env, "PATH") {
         env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
@@ -127,7 +185,10 @@ fn process(start: &Start<'_>) -> Result<Process> {
         env.push("TERM=xterm".to_owned());
     }
     if !has(&env, "HOME") {
-        env.push(format!("HOME={}", start.user.home.as_deref().unwrap_or("/")));
+        env.push(format!(
+            "HOME={}",
+            start.user.home.as_deref().unwrap_or("/")
+        ));
     }
     Ok(Process {
         terminal: options.tty,
@@ -160,14 +221,26 @@ pub(crate) fn capability_names(options: &Create) -> Result<Vec<String>> {
     }
     let name = |text: &str| -> Result<String> {
         let upper = text.to_ascii_uppercase();
-        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        let full = if upper.starts_with("CAP_") {
+            upper
+        } else {
+            format!("CAP_{upper}")
+        };
         match full == "CAP_ALL" || ALL_CAPABILITIES.contains(&full.as_str()) {
             true => Ok(full),
             false => Err(Error::invalid("capability", text, "no such capability")),
         }
     };
-    let add = options.cap_add.iter().map(|c| name(c)).collect::<Result<Vec<_>>>()?;
-    let drop = options.cap_drop.iter().map(|c| name(c)).collect::<Result<Vec<_>>>()?;
+    let add = options
+        .cap_add
+        .iter()
+        .map(|c| name(c))
+        .collect::<Result<Vec<_>>>()?;
+    let drop = options
+        .cap_drop
+        .iter()
+        .map(|c| name(c))
+        .collect::<Result<Vec<_>>>()?;
     let all = |list: &[String]| list.iter().any(|c| c == "CAP_ALL");
     let base: &[&str] = match (all(&add), all(&drop)) {
         (true, _) => ALL_CAPABILITIES,
@@ -190,7 +263,12 @@ pub(crate) fn capability_names(options: &Create) -> Result<Vec<String>> {
 fn rlimits(asked: &[Ulimit]) -> Vec<Rlimit> {
     let mut limits: Vec<Rlimit> = asked
         .iter()
-        .map(|u| Rlimit { kind: u.kind.clone(), hard: u.hard, soft: u.soft, ..Rlimit::default() })
+        .map(|u| Rlimit {
+            kind: u.kind.clone(),
+            hard: u.hard,
+            soft: u.soft,
+            ..Rlimit::default()
+        })
         .collect();
     if !asked.iter().any(|u| u.kind == "RLIMIT_NOFILE") {
         let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
@@ -221,13 +299,23 @@ fn default_mounts(start: &Start<'_>) -> Vec<Mount> {
     let access = if options.privileged { "rw" } else { "ro" };
     let safe = ["nosuid", "noexec", "nodev"];
     let with = |more: &[&'static str]| [&safe[..], more].concat();
-    let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    let mut pts = vec![
+        "nosuid",
+        "noexec",
+        "newinstance",
+        "ptmxmode=0666",
+        "mode=0620",
+    ];
     if start.tty_group {
         pts.push("gid=5");
     }
     let mut mounts = vec![
         mount("/proc", "proc", &safe),
-        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
         mount("/dev/pts", "devpts", &pts),
         mount("/sys", "sysfs", &with(&[access])),
         mount("/sys/fs/cgroup", "cgroup", &with(&[access])),
@@ -250,7 +338,11 @@ fn default_mounts(start: &Start<'_>) -> Vec<Mount> {
         // A user namespace does not own the host's network namespace, and so
         // may not mount its sysfs.
         if let Some(sys) = mounts.iter_mut().find(|m| m.destination == "/sys") {
-            *sys = bind("/sys", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]);
+            *sys = bind(
+                "/sys",
+                "/sys",
+                &["rbind", "nosuid", "noexec", "nodev", "ro"],
+            );
         }
         mounts.retain(|m| m.destination != "/sys/fs/cgroup");
     }
@@ -275,7 +367,12 @@ fn tmpfs(text: &str) -> Result<Mount> {
         return Err(Error::invalid("tmpfs", text, "it is not an absolute path"));
     }
     let mut m = mount(at, "tmpfs", &["nosuid", "nodev", "noexec"]);
-    m.options.extend(options.split(',').filter(|o| !o.is_empty()).map(str::to_owned));
+    m.options.extend(
+        options
+            .split(',')
+            .filter(|o| !o.is_empty())
+            .map(str::to_owned),
+    );
     Ok(m)
 }
 
@@ -291,8 +388,13 @@ fn linux(start: &Start<'_>) -> Result<Linux> {
     if *start.network != NetworkMode::Host {
         kinds.push(NamespaceKind::Network);
     }
-    let namespaces =
-        kinds.into_iter().map(|kind| Namespace { kind, ..Namespace::default() }).collect();
+    let namespaces = kinds
+        .into_iter()
+        .map(|kind| Namespace {
+            kind,
+            ..Namespace::default()
+        })
+        .collect();
     let open = options.privileged;
     Ok(Linux {
         namespaces,
@@ -307,7 +409,12 @@ fn linux(start: &Start<'_>) -> Result<Linux> {
 
 /// The container's cgroup.
 pub(crate) fn cgroup_path(record: &Record) -> String {
-    let parent = record.options.cgroup_parent.as_deref().unwrap_or_default().trim_matches('/');
+    let parent = record
+        .options
+        .cgroup_parent
+        .as_deref()
+        .unwrap_or_default()
+        .trim_matches('/');
     match parent.is_empty() {
         true => format!("/hako-{}", record.id),
         false => format!("/{parent}/hako-{}", record.id),
@@ -340,7 +447,10 @@ fn resources(options: &Create) -> Resources {
         }],
         memory,
         cpu,
-        pids: limits.pids.map(|limit| Pids { limit: Some(limit), ..Pids::default() }),
+        pids: limits.pids.map(|limit| Pids {
+            limit: Some(limit),
+            ..Pids::default()
+        }),
         ..Resources::default()
     }
 }
@@ -352,15 +462,24 @@ fn seccomp(options: &Create) -> Result<Option<Seccomp>> {
     match options.seccomp.as_deref() {
         Some("unconfined") => Ok(None),
         None | Some("default") => {
-            let Some(arch) = Arch::native() else { return Ok(None) };
-            Ok(Some(hako_seccomp::default_profile(&capability_names(options)?, arch)))
+            let Some(arch) = Arch::native() else {
+                return Ok(None);
+            };
+            Ok(Some(hako_seccomp::default_profile(
+                &capability_names(options)?,
+                arch,
+            )))
         }
         Some(file) => {
             let bytes = std::fs::read(file).at("read", file)?;
             let profile: Seccomp = serde_json::from_slice(&bytes)
                 .map_err(|e| Error::invalid("seccomp profile", file, e.to_string()))?;
             if profile.default_action == SeccompAction::Notify {
-                return Err(Error::invalid("seccomp profile", file, "its default action is NOTIFY"));
+                return Err(Error::invalid(
+                    "seccomp profile",
+                    file,
+                    "its default action is NOTIFY",
+                ));
             }
             Ok(Some(profile))
         }
@@ -383,7 +502,11 @@ mod tests {
     fn capability_sets() {
         assert_eq!(caps(&[], &[]).unwrap().len(), 14);
         assert_eq!(caps(&["net_admin"], &["ALL"]).unwrap(), ["CAP_NET_ADMIN"]);
-        assert!(!caps(&["ALL"], &["CAP_SYS_ADMIN"]).unwrap().contains(&"CAP_SYS_ADMIN".to_owned()));
+        assert!(
+            !caps(&["ALL"], &["CAP_SYS_ADMIN"])
+                .unwrap()
+                .contains(&"CAP_SYS_ADMIN".to_owned())
+        );
         assert_eq!(caps(&["ALL"], &[]).unwrap().len(), ALL_CAPABILITIES.len());
         assert!(caps(&["CAP_NOPE"], &[]).is_err());
     }
@@ -393,13 +516,22 @@ mod tests {
         let mine = rlimits(&[]);
         let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
         assert!(mine.iter().all(|l| l.hard <= hard.unwrap_or(u64::MAX)));
-        let asked = Ulimit { kind: "RLIMIT_NOFILE".into(), soft: 1, hard: u64::MAX };
+        let asked = Ulimit {
+            kind: "RLIMIT_NOFILE".into(),
+            soft: 1,
+            hard: u64::MAX,
+        };
         assert_eq!(rlimits(&[asked]).len(), 1);
     }
 
     #[test]
     fn tmpfs_options() {
-        assert!(tmpfs("/x:size=1m,mode=700").unwrap().options.contains(&"size=1m".to_owned()));
+        assert!(
+            tmpfs("/x:size=1m,mode=700")
+                .unwrap()
+                .options
+                .contains(&"size=1m".to_owned())
+        );
         assert!(tmpfs("x").is_err());
     }
 }

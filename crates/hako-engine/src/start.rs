@@ -14,9 +14,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hako_monitor::client::Client;
-use hako_monitor::config::{self as monitor, Driver, Log, Stdin};
+use hako_monitor as monitor;
 use hako_monitor::protocol::{Attach, Frame};
+use hako_monitor::{Client, Driver, Log, Ready, Stdin};
 use hako_snapshot::MountOptions;
 use hako_spec::image::Image as ImageDocument;
 use hako_store::{Hold, Resolved};
@@ -57,7 +57,10 @@ impl Engine {
     /// Errors: [`Error::NameTaken`], [`Error::NoCommand`], [`Error::Invalid`]
     /// for options that contradict each other, and those of the store.
     pub fn create(&self, image: &Resolved, typed: &str, options: Create) -> Result<Container> {
-        let bytes = self.store.blobs().read(&image.image.id, ImageDocument::MAX_LEN as u64)?;
+        let bytes = self
+            .store
+            .blobs()
+            .read(&image.image.id, ImageDocument::MAX_LEN as u64)?;
         let document = ImageDocument::from_slice(&bytes)?;
         let id = random_id()?;
         let record = self.record(&id, image, typed, &document, options)?;
@@ -69,7 +72,11 @@ impl Engine {
         holds.extend(record.manifest.clone().map(Hold::Blob));
         holds.extend(record.layers.iter().map(|d| Hold::Layer(d.to_string())));
         self.store.leases().hold(owner, "container", &id, &holds)?;
-        let container = Container { owner, record, state: State::default() };
+        let container = Container {
+            owner,
+            record,
+            state: State::default(),
+        };
         let inserted = self
             .database()
             .and_then(|db| containers::insert(db, &container));
@@ -97,7 +104,10 @@ impl Engine {
             }
             None => name_of(id),
         };
-        let mut args = options.entrypoint.clone().unwrap_or_else(|| config.entrypoint.clone());
+        let mut args = options
+            .entrypoint
+            .clone()
+            .unwrap_or_else(|| config.entrypoint.clone());
         match (options.command.is_empty(), &options.entrypoint) {
             (false, _) => args.extend(options.command.iter().cloned()),
             // A new entrypoint takes no arguments meant for the old one.
@@ -105,7 +115,9 @@ impl Engine {
             (true, Some(_)) => {}
         }
         if args.is_empty() {
-            return Err(Error::NoCommand { image: typed.to_owned() });
+            return Err(Error::NoCommand {
+                image: typed.to_owned(),
+            });
         }
         let mut env = config.env.clone();
         for new in &options.env {
@@ -122,7 +134,10 @@ impl Engine {
         }
         let mut labels = config.labels.clone();
         labels.extend(options.labels.clone());
-        let stop_signal = options.stop_signal.as_deref().or(config.stop_signal.as_deref());
+        let stop_signal = options
+            .stop_signal
+            .as_deref()
+            .or(config.stop_signal.as_deref());
         let stop_timeout = options
             .stop_timeout
             .or(config.stop_timeout.and_then(|t| u32::try_from(t).ok()))
@@ -135,8 +150,14 @@ impl Engine {
             None => typed.to_owned(),
         };
         let cwd = options.workdir.clone().or(config.working_dir.clone());
-        let cwd = cwd.filter(|cwd| !cwd.is_empty()).unwrap_or_else(|| "/".to_owned());
-        let cwd = if cwd.starts_with('/') { cwd } else { format!("/{cwd}") };
+        let cwd = cwd
+            .filter(|cwd| !cwd.is_empty())
+            .unwrap_or_else(|| "/".to_owned());
+        let cwd = if cwd.starts_with('/') {
+            cwd
+        } else {
+            format!("/{cwd}")
+        };
         Ok(Record {
             id: id.to_owned(),
             name,
@@ -148,7 +169,11 @@ impl Engine {
             args,
             env,
             cwd,
-            user: options.user.clone().or(config.user.clone()).unwrap_or_default(),
+            user: options
+                .user
+                .clone()
+                .or(config.user.clone())
+                .unwrap_or_default(),
             labels,
             stop_signal: stop_signal.map(signal::parse).transpose()?.unwrap_or(15),
             stop_timeout,
@@ -167,7 +192,10 @@ impl Engine {
     pub fn start(&self, id: &str, attach: Option<Attach>) -> Result<Started> {
         let lock = self.lock(id)?;
         let container = self.reload(id)?;
-        if matches!(container.state.phase, Phase::Running | Phase::Starting | Phase::Removing) {
+        if matches!(
+            container.state.phase,
+            Phase::Running | Phase::Starting | Phase::Removing
+        ) {
             return Err(Error::WrongState {
                 id: container.short_id().to_owned(),
                 is: container.state.phase.word(),
@@ -270,9 +298,15 @@ impl Engine {
             Ok(())
         })?
         .ok_or_else(|| Error::NoContainer(record.id.clone()))?;
-        let container = Container { state, ..container.clone() };
+        let container = Container {
+            state,
+            ..container.clone()
+        };
         self.tell(&container, "start", &[])?;
-        Ok(Started { container, client: attach.map(|_| client) })
+        Ok(Started {
+            container,
+            client: attach.map(|_| client),
+        })
     }
 
     /// Mounts the root file system and starts the monitor, both in a new mount
@@ -287,8 +321,11 @@ impl Engine {
         let work = || -> Result<OwnedFd> {
             ns::unshare(ns::FS | flags::NEWNS).doing("make a mount namespace")?;
             // Mounts of the host still come in, and none goes out.
-            mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-                .doing("cut off the mount namespace")?;
+            mount_change(
+                "/",
+                MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+            )
+            .doing("cut off the mount namespace")?;
             let rootfs = self.mount_rootfs(record)?;
             self.write_bundle(record, mode, &rootfs)?;
             self.write_monitor_config(record, runtime)?;
@@ -332,7 +369,11 @@ impl Engine {
     fn write_bundle(&self, record: &Record, mode: &NetworkMode, rootfs: &Path) -> Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(rootfs, flags, Mode::empty()).at("open", rootfs)?;
-        let found = user::find(std::os::fd::AsFd::as_fd(&root), &record.user, &record.options.group_add)?;
+        let found = user::find(
+            std::os::fd::AsFd::as_fd(&root),
+            &record.user,
+            &record.options.group_add,
+        )?;
         let config = spec::config(&spec::Start {
             record,
             user: &found,
@@ -344,8 +385,10 @@ impl Engine {
             tty_group: tty_group(),
         })?;
         let path = self.run_dir(&record.id).join("config.json");
-        let text = serde_json::to_vec(&config)
-            .map_err(|source| Error::Record { id: record.id.clone(), source })?;
+        let text = serde_json::to_vec(&config).map_err(|source| Error::Record {
+            id: record.id.clone(),
+            source,
+        })?;
         std::fs::write(&path, text).at("write", &path)
     }
 
@@ -370,7 +413,7 @@ impl Engine {
             }
         };
         Ok(monitor::Config {
-            version: monitor::VERSION,
+            version: monitor::CONFIG_VERSION,
             id: record.id.clone(),
             runtime: monitor::Runtime {
                 path: runtime.path.clone(),
@@ -388,7 +431,11 @@ impl Engine {
             },
             dir,
             terminal: options.tty,
-            stdin: if options.interactive { Stdin::Once } else { Stdin::Closed },
+            stdin: if options.interactive {
+                Stdin::Once
+            } else {
+                Stdin::Closed
+            },
             on_event: self.places.on_event.clone(),
             cgroup: None,
             adopt,
@@ -405,8 +452,10 @@ impl Engine {
 /// Writes the monitor's configuration into the run directory.
 pub(crate) fn write_config(run_dir: &Path, config: &monitor::Config) -> Result<()> {
     let path = run_dir.join("monitor.json");
-    let text = serde_json::to_vec(config)
-        .map_err(|source| Error::Record { id: config.id.clone(), source })?;
+    let text = serde_json::to_vec(config).map_err(|source| Error::Record {
+        id: config.id.clone(),
+        source,
+    })?;
     std::fs::write(&path, text).at("write", &path)
 }
 
@@ -423,7 +472,8 @@ pub(crate) fn spawn_monitor(program: &Path, run_dir: &Path) -> Result<OwnedFd> {
         .stdin(Stdio::null())
         .stdout(Stdio::from(OwnedFd::from(writer)))
         .stderr(Stdio::null())
-        .spawn()
+        // It goes on in the background and this process of it ends at once.
+        .status()
         .at("run the monitor", program)?;
     Ok(reader.into())
 }
@@ -432,31 +482,31 @@ pub(crate) fn spawn_monitor(program: &Path, run_dir: &Path) -> Result<OwnedFd> {
 pub(crate) fn wait_ready(id: &str, runtime: &OciRuntime, pipe: OwnedFd) -> Result<i32> {
     let mut line = String::new();
     let file = std::fs::File::from(pipe).take(1 << 20);
-    BufReader::new(file).read_line(&mut line).doing("hear from the monitor")?;
-    let wrong = |message: &str| Error::Monitor { id: id.to_owned(), message: message.to_owned() };
+    BufReader::new(file)
+        .read_line(&mut line)
+        .doing("hear from the monitor")?;
+    let wrong = |message: &str| Error::Monitor {
+        id: id.to_owned(),
+        message: message.to_owned(),
+    };
     if line.is_empty() {
         return Err(wrong("ended without a word"));
     }
-    let value: serde_json::Value =
-        serde_json::from_str(&line).map_err(|_| wrong("spoke nonsense"))?;
-    if let Some(error) = value.get("error") {
-        let message = error.get("message").and_then(|m| m.as_str()).unwrap_or_default();
-        let exit = error.get("exit").and_then(serde_json::Value::as_i64);
-        return Err(runtime.error(message, exit.and_then(|e| i32::try_from(e).ok())));
+    match serde_json::from_str(&line).map_err(|_| wrong("spoke nonsense"))? {
+        Ready::Created { pid } | Ready::Adopted { pid, .. } => Ok(pid),
+        Ready::Error { message, exit } => Err(runtime.error(&message, Some(exit))),
     }
-    value
-        .pointer("/created/pid")
-        .and_then(serde_json::Value::as_i64)
-        .and_then(|pid| i32::try_from(pid).ok())
-        .filter(|pid| *pid > 0)
-        .ok_or_else(|| wrong("named no process"))
 }
 
 /// Makes the container's two directories, clean of an earlier run.
 fn make_dirs(dir: &Path, run_dir: &Path) -> Result<()> {
     clear(run_dir)?;
     let make = |dir: &Path| {
-        std::fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).at("create", dir)
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(dir)
+            .at("create", dir)
     };
     make(dir)?;
     make(run_dir)?;
@@ -488,7 +538,9 @@ pub(crate) fn clear(run_dir: &Path) -> Result<()> {
 fn tty_group() -> bool {
     let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
     map.lines().any(|line| {
-        let mut f = line.split_whitespace().map(|n| n.parse::<u64>().unwrap_or(0));
+        let mut f = line
+            .split_whitespace()
+            .map(|n| n.parse::<u64>().unwrap_or(0));
         let (first, _, count) = (f.next().unwrap_or(0), f.next(), f.next().unwrap_or(0));
         first <= 5 && 5 < first + count
     })

@@ -36,8 +36,9 @@ impl Engine {
         if container.state.phase == Phase::Running {
             let pid = container.state.pid.and_then(Pid::from_raw);
             let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-            let timeout = timeout
-                .unwrap_or(Duration::from_secs(u64::from(container.record.stop_timeout)));
+            let timeout = timeout.unwrap_or(Duration::from_secs(u64::from(
+                container.record.stop_timeout,
+            )));
             let runtime = self.runtime(container.record.options.runtime.as_deref())?;
             let signal = signal.unwrap_or(container.record.stop_signal);
             let sent = runtime.kill(container.id(), signal, false);
@@ -72,7 +73,10 @@ impl Engine {
                 Err(Error::NoContainer(_)) => return Ok(None),
                 other => other?,
             };
-            if !matches!(container.state.phase, Phase::Running | Phase::Starting | Phase::Removing) {
+            if !matches!(
+                container.state.phase,
+                Phase::Running | Phase::Starting | Phase::Removing
+            ) {
                 return Ok(Some(container));
             }
             let pid = container.state.pid.and_then(Pid::from_raw);

@@ -45,7 +45,10 @@ fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<String> {
         return Ok(String::new());
     }
     let mut bytes = Vec::new();
-    std::fs::File::from(fd).take(MAX).read_to_end(&mut bytes).at("read the container's", path)?;
+    std::fs::File::from(fd)
+        .take(MAX)
+        .read_to_end(&mut bytes)
+        .at("read the container's", path)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -62,7 +65,12 @@ fn passwd_line(line: &str) -> Option<Passwd<'_>> {
     let uid = f.nth(1)?.parse().ok()?;
     let gid = f.next()?.parse().ok()?;
     let home = f.nth(1).unwrap_or_default();
-    Some(Passwd { name, uid, gid, home })
+    Some(Passwd {
+        name,
+        uid,
+        gid,
+        home,
+    })
 }
 
 fn group_line(line: &str) -> Option<(&str, u32, &str)> {
@@ -79,7 +87,11 @@ fn number(text: &str) -> Result<Option<u32>> {
     }
     match text.parse::<u32>() {
         Ok(id) if id <= MAX_ID => Ok(Some(id)),
-        _ => Err(Error::invalid("user or group id", text, format!("it is above {MAX_ID}"))),
+        _ => Err(Error::invalid(
+            "user or group id",
+            text,
+            format!("it is above {MAX_ID}"),
+        )),
     }
 }
 
@@ -95,26 +107,50 @@ pub(crate) fn resolve(passwd: &str, group: &str, text: &str, more: &[String]) ->
         .lines()
         .filter_map(passwd_line)
         .find(|p| p.name == user)
-        .or_else(|| passwd.lines().filter_map(passwd_line).find(|p| Some(p.uid) == id));
+        .or_else(|| {
+            passwd
+                .lines()
+                .filter_map(passwd_line)
+                .find(|p| Some(p.uid) == id)
+        });
     let (uid, gid) = match (&entry, id) {
         (Some(entry), _) => (entry.uid, entry.gid),
         (None, Some(id)) => (id, 0),
         (None, None) => {
-            return Err(Error::invalid("user", user, "no such user in the image's /etc/passwd"));
+            return Err(Error::invalid(
+                "user",
+                user,
+                "no such user in the image's /etc/passwd",
+            ));
         }
     };
     if uid > MAX_ID || gid > MAX_ID {
-        return Err(Error::invalid("user", user, format!("its ids are above {MAX_ID}")));
+        return Err(Error::invalid(
+            "user",
+            user,
+            format!("its ids are above {MAX_ID}"),
+        ));
     }
     let find_group = |text: &str| -> Result<u32> {
-        let named = group.lines().filter_map(group_line).find(|(name, ..)| *name == text);
+        let named = group
+            .lines()
+            .filter_map(group_line)
+            .find(|(name, ..)| *name == text);
         match (named, number(text)?) {
             (Some((_, gid, _)), _) if gid <= MAX_ID => Ok(gid),
             (None, Some(gid)) => Ok(gid),
-            _ => Err(Error::invalid("group", text, "no such group in the image's /etc/group")),
+            _ => Err(Error::invalid(
+                "group",
+                text,
+                "no such group in the image's /etc/group",
+            )),
         }
     };
-    let mut out = User { uid, gid, ..User::default() };
+    let mut out = User {
+        uid,
+        gid,
+        ..User::default()
+    };
     match wanted_group {
         // A group by name or number: it alone.
         Some(text) => out.gid = find_group(text)?,
@@ -136,7 +172,9 @@ pub(crate) fn resolve(passwd: &str, group: &str, text: &str, more: &[String]) ->
             out.additional_gids.push(id);
         }
     }
-    let home = entry.map(|e| e.home.to_owned()).filter(|h| h.starts_with('/'));
+    let home = entry
+        .map(|e| e.home.to_owned())
+        .filter(|h| h.starts_with('/'));
     Ok(Found { user: out, home })
 }
 
@@ -167,7 +205,15 @@ mod tests {
 
     #[test]
     fn refusals() {
-        for bad in ["nobody-here", "4294967295", "2147483648", "99999999999", "big", "web:nogroup", "-1"] {
+        for bad in [
+            "nobody-here",
+            "4294967295",
+            "2147483648",
+            "99999999999",
+            "big",
+            "web:nogroup",
+            "-1",
+        ] {
             assert!(get(bad).is_err(), "{bad}");
         }
     }

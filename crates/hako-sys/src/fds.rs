@@ -51,15 +51,12 @@ pub fn keep_on_exec(fd: std::os::fd::BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
 }
 
-/// Takes over a descriptor that the caller of this program left open for it
+/// A duplicate of a descriptor that the caller of this program left open for it
 /// (`LISTEN_FDS`, `--preserve-fds`, `--ready-fd`).
 ///
-/// Errors: `EBADF` when `number` is no open descriptor, or is 0, 1 or 2.
+/// Errors: `EBADF` when `number` is no open descriptor.
 pub fn inherit(number: RawFd) -> Result<std::os::fd::OwnedFd, Errno> {
     use std::os::fd::FromRawFd;
-    if number < 3 {
-        return Err(Errno::BADF);
-    }
     // SAFETY: F_GETFD on any integer is harmless.
     crate::check(libc::c_long::from(unsafe {
         libc::fcntl(number, libc::F_GETFD)
