@@ -70,7 +70,10 @@ impl Layer<'_> {
                 None => return Ok(None),
             }
             known = path.get(..start + len).unwrap_or(path);
-            self.cache.insert(known.to_vec(), &dir);
+            // A directory that is only looked into has not been noted as touched.
+            if create || self.made.is_none() {
+                self.cache.insert(known.to_vec(), &dir);
+            }
         }
         Ok(Some(dir))
     }

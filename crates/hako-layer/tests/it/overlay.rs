@@ -222,8 +222,22 @@ fn valid(layers: Vec<Vec<Member>>) -> Vec<Vec<Member>> {
     kept
 }
 
+/// Every case costs some processes; `PROPTEST_CASES` asks for more of them.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(60);
+    ProptestConfig {
+        cases,
+        max_shrink_iters: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 300, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn random_stacks_look_alike(layers in proptest::collection::vec(proptest::collection::vec(member(), 1..8), 1..4)) {
