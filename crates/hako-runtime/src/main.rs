@@ -19,7 +19,8 @@ mod sync;
 mod time;
 mod verbs;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use cli::Args;
@@ -27,11 +28,14 @@ use error::{Error, Kind};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
-    let _name = arguments.next().unwrap_or_default();
-    runtime(arguments.collect())
+    let name = arguments.next().unwrap_or_default();
+    if Path::new(&name).file_name() == Some(OsStr::new("hako-monitor")) {
+        return hako_monitor::main(arguments);
+    }
+    runtime(arguments)
 }
 
-fn runtime(arguments: Vec<OsString>) -> ExitCode {
+fn runtime(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let args = match Args::parse(arguments) {
         Ok(args) => args,
         Err(e) => return fail(&e, 1),

@@ -106,7 +106,7 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
     // does whoever may trace in there: it inherits this.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "hide from others")?;
     match fork(0, join.v2_dir()).context(|| "make the process")? {
-        Forked::Child => inside.run(theirs),
+        Forked::Child => inside.run(&theirs),
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
             let pid = pid.as_raw_nonzero().get();
@@ -182,8 +182,8 @@ struct Inside<'a> {
 }
 
 impl Inside<'_> {
-    fn run(self, channel: Channel) -> ! {
-        let error = match self.become_process(&channel) {
+    fn run(self, channel: &Channel) -> ! {
+        let error = match self.become_process(channel) {
             Err(error) => error,
             Ok(error) => error,
         };
