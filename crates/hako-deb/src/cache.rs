@@ -20,17 +20,17 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// A cache directory.
 #[derive(Debug, Clone)]
-pub struct Cache {
+pub(crate) struct Cache {
     directory: PathBuf,
 }
 
 /// A release as it was fetched, not yet verified again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed {
+pub(crate) struct Signed {
     /// InRelease, or Release.
-    pub text: Vec<u8>,
+    pub(crate) text: Vec<u8>,
     /// Release.gpg, where the text is Release.
-    pub signature: Option<Vec<u8>>,
+    pub(crate) signature: Option<Vec<u8>>,
 }
 
 impl Cache {
@@ -38,7 +38,7 @@ impl Cache {
     ///
     /// # Errors
     /// A directory cannot be made.
-    pub fn open(directory: &Path) -> Result<Self> {
+    pub(crate) fn open(directory: &Path) -> Result<Self> {
         for name in ["release", "index", "pool", "image", "tmp"] {
             let path = directory.join(name);
             std::fs::create_dir_all(&path).map_err(io(&path, "create"))?;
@@ -52,7 +52,7 @@ impl Cache {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn temporary(&self) -> Result<NamedTempFile> {
+    pub(crate) fn temporary(&self) -> Result<NamedTempFile> {
         let path = self.directory.join("tmp");
         tempfile::Builder::new()
             .prefix("")
@@ -64,7 +64,7 @@ impl Cache {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn anonymous(&self) -> Result<File> {
+    pub(crate) fn anonymous(&self) -> Result<File> {
         let path = self.directory.join("tmp");
         tempfile::tempfile_in(&path).map_err(io(path, "create a file in"))
     }
@@ -82,7 +82,7 @@ impl Cache {
     }
 
     /// A release and how old it is. `None` where there is none.
-    pub fn release(&self, url: &str) -> Option<(Signed, Duration)> {
+    pub(crate) fn release(&self, url: &str) -> Option<(Signed, Duration)> {
         let path = self.release_path(url);
         let bytes = std::fs::read(&path).ok()?;
         let modified = std::fs::metadata(&path).and_then(|m| m.modified()).ok()?;
@@ -103,7 +103,7 @@ impl Cache {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn keep_release(&self, url: &str, signed: &Signed) -> Result<()> {
+    pub(crate) fn keep_release(&self, url: &str, signed: &Signed) -> Result<()> {
         let path = self.release_path(url);
         let mut file = self.temporary()?;
         let length = (signed.text.len() as u64).to_le_bytes();
@@ -116,7 +116,7 @@ impl Cache {
     }
 
     /// Marks a release as fresh: the archive still has the same.
-    pub fn freshen_release(&self, url: &str) {
+    pub(crate) fn freshen_release(&self, url: &str) {
         touch(&self.release_path(url));
     }
 
@@ -125,7 +125,7 @@ impl Cache {
     }
 
     /// A compact index, by the hash that the release promises.
-    pub fn index(&self, key: &[u8; 32]) -> Option<File> {
+    pub(crate) fn index(&self, key: &[u8; 32]) -> Option<File> {
         let path = self.index_path(key);
         let file = File::open(&path).ok()?;
         touch(&path);
@@ -136,7 +136,7 @@ impl Cache {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn keep_index(&self, key: &[u8; 32], compact: &[u8]) -> Result<File> {
+    pub(crate) fn keep_index(&self, key: &[u8; 32], compact: &[u8]) -> Result<File> {
         let path = self.index_path(key);
         let mut file = self.temporary()?;
         file.write_all(compact).map_err(io(&path, "write"))?;
@@ -150,7 +150,7 @@ impl Cache {
     }
 
     /// A package, if it is there and still what was promised.
-    pub fn package(&self, promise: &Promise) -> Option<File> {
+    pub(crate) fn package(&self, promise: &Promise) -> Option<File> {
         let path = self.package_path(&promise.sha256);
         let mut file = File::open(&path).ok()?;
         if check(&mut file, promise).is_err() {
@@ -165,12 +165,12 @@ impl Cache {
     ///
     /// # Errors
     /// It cannot be moved.
-    pub fn keep_package(&self, promise: &Promise, file: NamedTempFile) -> Result<File> {
+    pub(crate) fn keep_package(&self, promise: &Promise, file: NamedTempFile) -> Result<File> {
         self.publish(file, &self.package_path(&promise.sha256))
     }
 
     /// What was made of a set of packages before: a small text.
-    pub fn result(&self, key: &[u8; 32]) -> Option<String> {
+    pub(crate) fn result(&self, key: &[u8; 32]) -> Option<String> {
         std::fs::read_to_string(self.directory.join("image").join(hex(key))).ok()
     }
 
@@ -178,7 +178,7 @@ impl Cache {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn keep_result(&self, key: &[u8; 32], text: &str) -> Result<()> {
+    pub(crate) fn keep_result(&self, key: &[u8; 32], text: &str) -> Result<()> {
         let path = self.directory.join("image").join(hex(key));
         let mut file = self.temporary()?;
         file.write_all(text.as_bytes())
@@ -190,7 +190,7 @@ impl Cache {
     /// Removes what was not used for longest until at most `limit` bytes
     /// are left, and what dead processes left behind. Nothing that goes
     /// wrong here matters.
-    pub fn prune(&self, limit: u64) {
+    pub(crate) fn prune(&self, limit: u64) {
         let mut all = Vec::new();
         for name in ["index", "pool"] {
             all.extend(files(&self.directory.join(name)));
@@ -231,7 +231,7 @@ fn files(directory: &Path) -> Vec<(PathBuf, SystemTime, u64)> {
 ///
 /// # Errors
 /// What was found instead, in words.
-pub fn check(file: &mut File, promise: &Promise) -> Result<(), String> {
+pub(crate) fn check(file: &mut File, promise: &Promise) -> Result<(), String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     let mut total = 0u64;

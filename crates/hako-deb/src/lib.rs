@@ -1,12 +1,14 @@
 //! Debian packages to a reproducible image layer
 pub mod ar;
 mod archive;
+pub mod assemble;
 mod cache;
 pub mod codec;
 pub mod control;
 mod date;
 mod error;
 mod fetch;
+mod image;
 pub mod index;
 pub mod openpgp;
 mod options;
@@ -20,5 +22,6 @@ mod universe;
 pub mod version;
 pub use archive::Archive;
 pub use error::{Error, Result};
+pub use image::{Built, PACKAGES, REQUEST, SBOM, image};
 pub use options::{Event, Options, Progress};
 pub use request::{Item, Request};

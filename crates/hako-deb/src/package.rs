@@ -92,7 +92,7 @@ pub fn read(deb: File, expected: &Package, spool: File, limit: u64) -> Result<De
     };
     let mut reader = ar::Reader::new(BufReader::with_capacity(64 << 10, deb))
         .map_err(|e| malformed(e.to_string()))?;
-    let mut next = |reader: &mut ar::Reader<BufReader<File>>| loop {
+    let next = |reader: &mut ar::Reader<BufReader<File>>| loop {
         match reader.next_member() {
             Err(e) => return Err(malformed(e.to_string())),
             Ok(None) => return Err(malformed("a member of the archive is missing".to_owned())),
