@@ -138,6 +138,15 @@ impl<O: Open> Download<O> {
                 }
                 match self.open().await {
                     Ok(response) => self.response = Some(response),
+                    // There is nothing at our position: the body is shorter
+                    // than it should be, now and later (RFC 9110, 15.5.17).
+                    Err(Error::Refused {
+                        status: 416, what, ..
+                    }) if self.position > 0 => {
+                        let want = self.expected.size.unwrap_or(self.position);
+                        let got = self.position;
+                        return Err(Error::Truncated { what, got, want });
+                    }
                     Err(error) => {
                         self.retry(error).await?;
                         continue;
