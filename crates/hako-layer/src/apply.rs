@@ -11,6 +11,7 @@ use hako_tar::{Entry, Kind, Reader};
 use crate::attrs::{Deferred, Process};
 use crate::cache::{Cache, Dir};
 use crate::error::{quote, system};
+use crate::link::Copied;
 use crate::name::{Name, classify, clean, join, split};
 use crate::{Applied, Error, Format, Notice, Options, XattrPrefix, sys};
 
@@ -53,6 +54,8 @@ pub(crate) struct Layer<'a> {
     pub(crate) opaque: BTreeSet<Vec<u8>>,
     /// Symlinks of lower layers that were followed, by real path.
     pub(crate) followed: BTreeSet<Vec<u8>>,
+    /// Lower layers' files that were copied to be linked, by real path there.
+    pub(crate) copies: BTreeMap<Vec<u8>, Copied>,
     /// Whiteouts of this overlay layer, by real path.
     pub(crate) deleted: BTreeSet<Vec<u8>>,
     /// What directories get in the end, by real path.
@@ -84,6 +87,7 @@ impl<'a> Layer<'a> {
             assumed: BTreeSet::new(),
             opaque: BTreeSet::new(),
             followed: BTreeSet::new(),
+            copies: BTreeMap::new(),
             deleted: BTreeSet::new(),
             deferred: BTreeMap::new(),
             applied: Applied::default(),
@@ -203,7 +207,7 @@ impl<'a> Layer<'a> {
             let (start, end) = (join(&real, b""), [&real[..], b"0"].concat());
             let gone: Vec<_> = self
                 .deferred
-                .range(start.clone()..end.clone())
+                .range(start..end)
                 .map(|(k, _)| k.clone())
                 .collect();
             for path in gone {

@@ -10,64 +10,59 @@ use crate::apply::Layer;
 use crate::attrs::wanted;
 use crate::cache::Dir;
 use crate::error::system;
-use crate::lower::Found;
 use crate::name::join;
 use crate::{Error, Notice, sys};
 
 impl Layer<'_> {
-    /// Copies what the lower layers show as `name` in `dir`; false if that is
-    /// nothing, or a directory.
-    pub(crate) fn copy_up(&mut self, dir: &Dir, name: &[u8]) -> Result<bool, Error> {
-        let real = join(&dir.real, name);
-        match self.below(&real)? {
-            None | Some(Found::Dir(_)) => return Ok(false),
-            Some(Found::Symlink(from, target)) => {
-                self.create(dir, name, || rustix::fs::symlinkat(&*target, &dir.fd, name))?;
-                self.copy_attributes(&from, dir, name, &real)?;
-            }
-            Some(Found::File(from)) => {
-                let stat = sys::stat(&from, name).map_err(system("examine", &real))?;
-                let kind = sys::kind(&stat);
-                if kind == FileType::RegularFile {
-                    self.copy_contents(&from, dir, name, &stat)?;
-                } else {
-                    let mode = sys::perm(0o600);
-                    self.create(dir, name, || {
-                        rustix::fs::mknodat(&dir.fd, name, kind, mode, stat.st_rdev)
-                    })?;
-                }
-                self.copy_attributes(&from, dir, name, &real)?;
-            }
+    /// Copies `name` in the lower layer's directory `from`, which is neither a
+    /// directory nor a symlink, to `base` in `dir`.
+    pub(crate) fn copy_up(
+        &mut self,
+        from: &OwnedFd,
+        name: &[u8],
+        dir: &Dir,
+        base: &[u8],
+    ) -> Result<(), Error> {
+        let real = join(&dir.real, base);
+        let stat = sys::stat(from, name).map_err(system("examine the source of", &real))?;
+        let kind = sys::kind(&stat);
+        if kind == FileType::RegularFile {
+            let source = sys::open(from, name, OFlags::RDONLY)
+                .map_err(system("open the source of", &real))?;
+            self.copy_contents(&source, &stat, dir, base)?;
+        } else {
+            let mode = sys::perm(0o600);
+            self.create(dir, base, || {
+                rustix::fs::mknodat(&dir.fd, base, kind, mode, stat.st_rdev)
+            })?;
         }
-        self.mark(real);
-        Ok(true)
+        self.copy_attributes(from, name, dir, base)
     }
 
     fn copy_contents(
         &mut self,
-        from: &OwnedFd,
-        dir: &Dir,
-        name: &[u8],
+        source: &OwnedFd,
         stat: &Stat,
+        dir: &Dir,
+        base: &[u8],
     ) -> Result<(), Error> {
-        let real = join(&dir.real, name);
-        let source = sys::open(from, name, OFlags::RDONLY).map_err(system("open", &real))?;
+        let real = join(&dir.real, base);
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = sys::perm(0o600);
-        let out = self.create(dir, name, || rustix::fs::openat(&dir.fd, name, flags, mode))?;
+        let out = self.create(dir, base, || rustix::fs::openat(&dir.fd, base, flags, mode))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let mut at = 0;
         while at < size {
             // Only the data is copied; holes stay holes.
-            let start = match rustix::fs::seek(&source, SeekFrom::Data(at)) {
+            let start = match rustix::fs::seek(source, SeekFrom::Data(at)) {
                 Ok(start) => start,
                 Err(Errno::NXIO) => break,
-                Err(errno) => return Err(system("read", &real)(errno)),
+                Err(errno) => return Err(system("read the source of", &real)(errno)),
             };
-            let end =
-                rustix::fs::seek(&source, SeekFrom::Hole(start)).map_err(system("read", &real))?;
-            copy_range(&source, &out, start, end).map_err(system("copy", &real))?;
+            let end = rustix::fs::seek(source, SeekFrom::Hole(start))
+                .map_err(system("read the source of", &real))?;
+            copy_range(source, &out, start, end).map_err(system("copy", &real))?;
             self.applied.bytes += end.saturating_sub(start);
             at = end;
         }
@@ -75,21 +70,22 @@ impl Layer<'_> {
     }
 
     /// Owner, mode, xattrs and times of a lower layer's file, as stored there.
-    fn copy_attributes(
+    pub(crate) fn copy_attributes(
         &mut self,
         from: &OwnedFd,
-        dir: &Dir,
         name: &[u8],
-        real: &[u8],
+        dir: &Dir,
+        base: &[u8],
     ) -> Result<(), Error> {
-        let source = sys::open_node(from, name).map_err(system("open", real))?;
-        let target = sys::open_node(&dir.fd, name).map_err(system("open", real))?;
-        copy_attributes(&source, &target, real, |name| {
+        let real = join(&dir.real, base);
+        let source = sys::open_node(from, name).map_err(system("open the source of", &real))?;
+        let target = sys::open_node(&dir.fd, base).map_err(system("open", &real))?;
+        copy_attributes(&source, &target, &real, |name| {
             self.applied.warn(
                 Notice::Xattr {
                     name: name.to_vec(),
                 },
-                real,
+                &real,
             );
         })
     }

@@ -24,6 +24,7 @@ mod copy;
 mod error;
 mod finish;
 mod inherit;
+mod link;
 mod lower;
 mod name;
 mod node;

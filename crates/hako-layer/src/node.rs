@@ -13,7 +13,7 @@ use crate::apply::Layer;
 use crate::attrs::timestamps;
 use crate::cache::Dir;
 use crate::error::{quote, system};
-use crate::name::{Name, classify, clean, join};
+use crate::name::join;
 use crate::{Devices, Error, Notice, sys};
 
 impl Layer<'_> {
@@ -291,64 +291,6 @@ impl Layer<'_> {
         let times = timestamps(entry.mtime, entry.atime);
         rustix::fs::utimensat(&dir.fd, base, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(system("set the times of", &entry.path))
-    }
-
-    /// A hard link has no attributes of its own; its target is a name in the
-    /// archive, and a symlink there is linked, not followed.
-    fn hard_link(&mut self, entry: &Entry, dir: &Dir, base: &[u8]) -> Result<(), Error> {
-        let refuse = |reason| Error::LinkTarget {
-            path: quote(&entry.path),
-            target: quote(&entry.link),
-            reason,
-        };
-        let target = clean(&entry.link, &self.options.limits)?;
-        let Name::Entry { parent, base: name } = classify(&target)? else {
-            return Err(refuse("a hard link needs a file"));
-        };
-        let there = self.directory(parent, &entry.path, false)?;
-        let found = match &there {
-            None => None,
-            Some(there) => match sys::stat(&there.fd, name) {
-                Ok(stat) if self.overlay().is_some() && sys::is_whiteout(&stat) => None,
-                Ok(stat) => Some(stat),
-                Err(Errno::NOENT) => None,
-                Err(errno) => return Err(system("examine", &target)(errno)),
-            },
-        };
-        let there = match (there, found) {
-            (Some(there), Some(stat)) if sys::kind(&stat) != FileType::Directory => there,
-            (_, Some(_)) => return Err(refuse("it is a directory")),
-            (_, None) if self.overlay().is_none() => return Err(refuse("it does not exist")),
-            (_, None) => match self.options.lower {
-                None => {
-                    return Err(Error::NeedsLower {
-                        path: quote(&entry.path),
-                    });
-                }
-                Some(_) => {
-                    let there = self.parent(parent, &entry.path)?;
-                    if !self.copy_up(&there, name)? {
-                        return Err(refuse("it does not exist in this or a lower layer"));
-                    }
-                    there
-                }
-            },
-        };
-        if there.real == dir.real && name == base {
-            return Ok(());
-        }
-        // Names of one file already: the target must not be removed.
-        let none = AtFlags::empty();
-        let make = || rustix::fs::linkat(&there.fd, name, &dir.fd, base, none);
-        if make().is_ok() {
-            return Ok(());
-        }
-        if let (Ok(a), Ok(b)) = (sys::stat(&there.fd, name), sys::stat(&dir.fd, base))
-            && (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
-        {
-            return Ok(());
-        }
-        self.create(dir, base, make)
     }
 
     /// Leaves nothing at the name, and nothing of the lower layers' either.

@@ -18,7 +18,7 @@ use crate::name::{bound, join, split};
 use crate::{Error, sys};
 
 /// As many symlinks as the kernel follows in one path (path_resolution(7)).
-const MAX_LINKS: usize = 40;
+pub(crate) const MAX_LINKS: usize = 40;
 
 /// Where one component leads.
 enum Step {

@@ -404,6 +404,27 @@ mod tests {
     }
 
     #[test]
+    fn files_over_8_gib_have_a_pax_size() {
+        for (size, records) in [((8u64 << 30) - 1, false), (8 << 30, true)] {
+            let entry = Entry::file("big", size);
+            let (body, header) = encode(&entry, size).unwrap();
+            assert_eq!(!body.is_empty(), records);
+            let mut archive = Vec::new();
+            if records {
+                archive.extend(extended_header(&entry, body.len()).unwrap());
+                archive.extend_from_slice(&body);
+                archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+            }
+            archive.extend(header);
+            let read = Reader::new(archive.as_slice())
+                .next_entry()
+                .unwrap()
+                .unwrap();
+            assert_eq!((read.size, read.offsets.data), (size, archive.len() as u64));
+        }
+    }
+
+    #[test]
     fn sparse_entries_are_written_plain() {
         let mut entry = Entry::file("s", 4);
         entry.sparse = Some(vec![crate::Segment { offset: 1, len: 1 }]);

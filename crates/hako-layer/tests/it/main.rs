@@ -1,6 +1,9 @@
 //! Layers against the kernel's overlayfs, GNU tar, umoci, and attackers. The
 //! tests need root, tar, umoci, unshare and setpriv, and fail without them.
 
+// Helpers outside of #[test] functions are tests, too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 mod archive;
 mod attacks;
 mod entries;
