@@ -66,7 +66,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let _ = self.cgroup.kill(9);
-        while waitpid(None, WaitOptions::NOHANG).is_ok_and(|found| found.is_some()) {}
+        while rustix::process::wait(WaitOptions::NOHANG).is_ok_and(|found| found.is_some()) {}
         let _ = self.cgroup.delete();
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, WaitOptions};
 
 use crate::config::Config;
 use crate::conn::Conn;
@@ -145,10 +145,7 @@ impl Monitor {
             match self.asking {
                 // Readable for ever; it is asked again after a while.
                 Some(_) => wake(now + Duration::from_millis(5)),
-                None if !self.process.is_child => {
-                    list.push((Token::Process, PollFd::new(pidfd, PollFlags::IN)));
-                }
-                None => {}
+                None => list.push((Token::Process, PollFd::new(pidfd, PollFlags::IN))),
             }
         }
         if let Some(fd) = self.oom.as_ref().and_then(oom::Watch::fd) {
@@ -219,7 +216,7 @@ impl Monitor {
                     self.conns.extend(Conn::new(self.next_conn, socket));
                 }
             }
-            Token::Process => self.asking = Some(Instant::now()),
+            Token::Process => self.process_ended(),
             Token::Oom => {
                 if self.oom.as_mut().is_some_and(oom::Watch::read) {
                     self.note("oom", &[]);
@@ -248,7 +245,7 @@ impl Monitor {
     /// runtime's and the event command's, and orphans of a container without
     /// a pid namespace of its own.
     fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let ended = Ended::from_wait_status(status.as_raw());
             if pid == self.process.pid && self.process.is_child && self.end.is_none() {
                 self.set_end(Some(ended), Known::Waited);
@@ -266,6 +263,20 @@ impl Monitor {
                 }
                 self.phase = Phase::Hook(None);
             }
+        }
+    }
+
+    /// The pidfd says that the container's first process has ended. A child is
+    /// mostly reaped by its signal before; this does not depend on it.
+    fn process_ended(&mut self) {
+        if self.end.is_some() {
+            return;
+        }
+        if self.process.is_child {
+            self.reap();
+        }
+        if self.end.is_none() {
+            self.asking = Some(Instant::now());
         }
     }
 
