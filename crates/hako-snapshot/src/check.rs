@@ -7,7 +7,6 @@ use crate::error::{At, Result};
 use crate::key::LayerKey;
 use crate::layers::Snapshotter;
 use crate::record::{self, LAYER, SNAPSHOT, Snapshot};
-use crate::unpack;
 
 impl Snapshotter {
     /// What is not as it should be under `snapshots/`. With
@@ -77,7 +76,7 @@ impl Snapshotter {
             }
         }
         if options.repair {
-            unpack::sweep(&tmp)?;
+            self.dirs.sweep()?;
         }
         for path in strays {
             let removed = options.repair && path.symlink_metadata().is_err();

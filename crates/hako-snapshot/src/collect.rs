@@ -11,7 +11,6 @@ use crate::error::{At, Result};
 use crate::key::{LayerKey, chain_ids};
 use crate::layers::Snapshotter;
 use crate::record::{self, SNAPSHOT, Snapshot};
-use crate::unpack;
 
 /// How long the collection waits for those who are just preparing snapshots.
 /// They hold the lock for microseconds.
@@ -33,7 +32,7 @@ impl Collector for Snapshotter {
     }
 
     fn sweep(&self) -> Result<(), Box<dyn StdError + Send + Sync>> {
-        unpack::sweep(&self.dirs.tmp())?;
+        self.dirs.sweep()?;
         Ok(())
     }
 }
@@ -80,9 +79,7 @@ impl Snapshotter {
                 continue;
             }
             if !dry_run {
-                let tmp = self.dirs.tmp();
-                let name = hako_store::random::name().at("name a directory in", &tmp)?;
-                std::fs::rename(&dir, tmp.join(format!("rm-{name}"))).at("remove", &dir)?;
+                std::fs::rename(&dir, self.dirs.grave()?).at("remove", &dir)?;
             }
             let bytes = layer.map_or(0, |layer| layer.bytes);
             condemned.push(Condemned {

@@ -73,11 +73,7 @@ impl Dirs {
                 source,
             });
         };
-        let temporary = Temporary {
-            path,
-            lock,
-            done: false,
-        };
+        let temporary = Temporary::new(self, path, lock);
         delete::contents(&temporary.path)?;
         Ok(temporary)
     }
@@ -98,18 +94,41 @@ impl Dirs {
         if !really()? {
             return Ok(None);
         }
-        let tmp = self.tmp();
-        let name = random::name().at("name a directory in", &tmp)?;
-        let target = tmp.join(format!("rm-{name}"));
+        let target = self.grave()?;
         match std::fs::rename(path, &target) {
-            Ok(()) => Ok(Some(Temporary {
-                path: target,
-                lock,
-                done: false,
-            })),
+            Ok(()) => Ok(Some(Temporary::new(self, target, lock))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e).at("remove", path),
         }
+    }
+
+    /// A new name for something that is to be deleted.
+    pub(crate) fn grave(&self) -> Result<PathBuf> {
+        let tmp = self.tmp();
+        let name = random::name().at("name a directory in", &tmp)?;
+        Ok(tmp.join(format!("rm-{name}")))
+    }
+
+    /// Deletes what `tmp/` holds and nobody works on; the number of entries.
+    pub(crate) fn sweep(&self) -> Result<usize> {
+        let tmp = self.tmp();
+        let mut swept = 0;
+        let mut first = Ok(());
+        for entry in std::fs::read_dir(&tmp).at("list", &tmp)? {
+            let path = entry.at("list", &tmp)?.path();
+            let done = match lock::directory(&path, false, Wait::No) {
+                Ok(Some(lock)) => Temporary::new(self, path, lock).delete(),
+                Ok(None) => continue,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+                    std::fs::remove_file(&path).at("remove", &path)
+                }
+                Err(e) => Err(e).at("lock", &path),
+            };
+            swept += usize::from(done.is_ok());
+            first = first.and(done);
+        }
+        first.map(|()| swept)
     }
 }
 
@@ -117,18 +136,26 @@ impl Dirs {
 #[derive(Debug)]
 pub(crate) struct Temporary {
     pub(crate) path: PathBuf,
-    #[allow(dead_code, reason = "the lock is held by being there")]
-    lock: OwnedFd,
-    done: bool,
+    dirs: Dirs,
+    /// None once it has its place or is deleted.
+    lock: Option<OwnedFd>,
 }
 
 impl Temporary {
+    fn new(dirs: &Dirs, path: PathBuf, lock: OwnedFd) -> Temporary {
+        Temporary {
+            path,
+            dirs: dirs.clone(),
+            lock: Some(lock),
+        }
+    }
+
     /// Gives the directory its place; `false` when the place is taken.
     pub(crate) fn publish(mut self, target: &Path) -> Result<bool> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
             Ok(()) => {
-                self.done = true;
+                self.lock = None;
                 Ok(true)
             }
             Err(rustix::io::Errno::EXIST) => Ok(false),
@@ -138,17 +165,31 @@ impl Temporary {
 
     /// Deletes it, and says what went wrong.
     pub(crate) fn delete(mut self) -> Result<()> {
-        self.done = true;
-        delete::tree(&self.path)
+        self.bury()
+    }
+
+    fn bury(&mut self) -> Result<()> {
+        let Some(lock) = self.lock.take() else {
+            return Ok(());
+        };
+        delete::contents(&self.path)?;
+        // The directory itself goes after its descriptor: removing one that is
+        // open takes milliseconds on ext4. Under a name that nobody waits for,
+        // as the lock is then free.
+        let grave = self.dirs.grave()?;
+        std::fs::rename(&self.path, &grave).at("remove", &self.path)?;
+        drop(lock);
+        match std::fs::remove_dir(&grave) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &grave),
+            _ => Ok(()),
+        }
     }
 }
 
 impl Drop for Temporary {
     /// What fails here is left for the garbage collection.
     fn drop(&mut self) {
-        if !self.done {
-            let _ = delete::tree(&self.path);
-        }
+        let _ = self.bury();
     }
 }
 

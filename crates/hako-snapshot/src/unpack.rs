@@ -15,13 +15,13 @@ use hako_spec::digest::Digest;
 use hako_store::Hasher;
 
 use crate::backend::Backend;
+use crate::copy;
 use crate::dirs::{Temporary, place};
 use crate::error::{At, Error, Result};
 use crate::key::LayerKey;
 use crate::layers::{Snapshotter, UNSYNCED};
 use crate::record::{self, LAYER, Layer};
 use crate::stack::Stack;
-use crate::{copy, delete};
 
 /// A layer that is there.
 #[derive(Debug, Clone)]
@@ -268,28 +268,6 @@ impl<R: Read> Read for Hashing<R> {
         self.hasher.update(buf.get(..n).unwrap_or_default());
         Ok(n)
     }
-}
-
-/// Deletes what `tmp/` holds and nobody works on; the number of entries.
-pub(crate) fn sweep(tmp: &Path) -> Result<usize> {
-    use hako_store::lock::{self, Wait};
-    let mut swept = 0;
-    let mut first = Ok(());
-    for entry in std::fs::read_dir(tmp).at("list", tmp)? {
-        let path = entry.at("list", tmp)?.path();
-        let done = match lock::directory(&path, false, Wait::No) {
-            Ok(Some(_held)) => delete::tree(&path),
-            Ok(None) => continue,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
-                std::fs::remove_file(&path).at("remove", &path)
-            }
-            Err(e) => Err(e).at("lock", &path),
-        };
-        swept += usize::from(done.is_ok());
-        first = first.and(done);
-    }
-    first.map(|()| swept)
 }
 
 #[cfg(test)]
