@@ -159,14 +159,16 @@ fn kills_all(host: Host) {
     assert_eq!(sub.saved(), inner.saved());
     let (deep, _fd) = spawn(&inner.join().unwrap(), sleep_long);
     let join = group.cgroup.join().unwrap();
-    let (bomb, _fd) = spawn(&join, || {
+    // Some ten at a time, each of a short life: new ones all the time, but
+    // never more, however slow the machine is.
+    let (forking, _fd) = spawn(&join, || {
         loop {
-            match fork(0, None) {
-                Ok(Forked::Child) => {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                _ => std::thread::sleep(Duration::from_millis(5)),
+            if let Ok(Forked::Child) = fork(0, None) {
+                std::thread::sleep(Duration::from_millis(20));
+                exit_now(0);
             }
+            std::thread::sleep(Duration::from_millis(2));
+            while rustix::process::wait(WaitOptions::NOHANG).is_ok_and(|f| f.is_some()) {}
         }
     });
     std::thread::sleep(Duration::from_millis(100));
@@ -175,7 +177,7 @@ fn kills_all(host: Host) {
     assert!(group.cgroup.is_frozen().unwrap());
     group.cgroup.kill(9).unwrap();
     assert!(!group.cgroup.is_frozen().unwrap() || group.host.v1.is_empty());
-    for pid in [deep, bomb] {
+    for pid in [deep, forking] {
         assert_eq!(wait(pid).terminating_signal(), Some(9));
     }
     assert!(group.cgroup.wait_empty(Duration::from_secs(5)).unwrap());
