@@ -69,8 +69,13 @@ impl Cache {
         tempfile::tempfile_in(&path).map_err(io(path, "create a file in"))
     }
 
+    /// Gives a file its name, and hands it back standing at its start.
     fn publish(&self, file: NamedTempFile, path: &Path) -> Result<File> {
-        file.persist(path).map_err(|e| io(path, "write")(e.error))
+        let mut file = file
+            .persist(path)
+            .map_err(|e| io(path, "write")(e.error))?;
+        file.rewind().map_err(io(path, "read"))?;
+        Ok(file)
     }
 
     fn release_path(&self, url: &str) -> PathBuf {

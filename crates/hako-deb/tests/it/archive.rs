@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-pub struct Archive {
-    pub dir: tempfile::TempDir,
-    pub server: Server,
+pub(crate) struct Archive {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) server: Server,
     packages: String,
     /// Extra fields of the Release file.
-    pub fields: String,
+    pub(crate) fields: String,
 }
 
 impl Drop for Archive {
@@ -31,7 +31,7 @@ impl Drop for Archive {
     }
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, b| {
         write!(text, "{b:02x}").unwrap();
         text
@@ -50,7 +50,7 @@ fn run(command: &mut Command) -> Vec<u8> {
 
 impl Archive {
     /// An empty archive with a key.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new()
             .prefix("hk")
             .tempdir_in("/tmp")
@@ -79,15 +79,15 @@ impl Archive {
         this
     }
 
-    pub fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.dir.path().join("home")
     }
 
-    pub fn www(&self, path: &str) -> PathBuf {
+    pub(crate) fn www(&self, path: &str) -> PathBuf {
         self.dir.path().join("www").join(path)
     }
 
-    pub fn gpg(&self) -> Command {
+    pub(crate) fn gpg(&self) -> Command {
         let mut gpg = Command::new("gpg");
         gpg.args([
             "--batch",
@@ -104,7 +104,7 @@ impl Archive {
     }
 
     /// Makes a key and the keyring `<name>.gpg`.
-    pub fn key(&self, name: &str) {
+    pub(crate) fn key(&self, name: &str) {
         run(self
             .gpg()
             .args(["--quick-generate-key", name, "ed25519", "sign", "never"]));
@@ -113,7 +113,7 @@ impl Archive {
     }
 
     /// Adds a package; `files` are path and contents.
-    pub fn package(
+    pub(crate) fn package(
         &mut self,
         name: &str,
         version: &str,
@@ -156,19 +156,19 @@ impl Archive {
         self
     }
 
-    pub fn index(&self) -> PathBuf {
+    pub(crate) fn index(&self) -> PathBuf {
         self.www("dists/stable/main/binary-amd64/Packages")
     }
 
     /// Writes index and Release; signs the latter with the key `name`.
-    pub fn publish(&self, key: &str) {
+    pub(crate) fn publish(&self, key: &str) {
         std::fs::write(self.index(), &self.packages).unwrap();
         run(Command::new("xz").args(["-k", "-f"]).arg(self.index()));
         self.release(key);
     }
 
     /// Writes Release anew over the index as it is, and signs it.
-    pub fn release(&self, key: &str) {
+    pub(crate) fn release(&self, key: &str) {
         let mut text = format!(
             "Origin: Debian\nSuite: stable\nCodename: bookworm\nVersion: 12.1\nArchitectures: amd64\nComponents: main\n{}SHA256:\n",
             self.fields
@@ -198,7 +198,7 @@ impl Archive {
             .arg(&plain));
     }
 
-    pub fn sources(&self, options: &str) -> PathBuf {
+    pub(crate) fn sources(&self, options: &str) -> PathBuf {
         let path = self.dir.path().join("test.list");
         let text = format!("deb [{options}] {} stable main\n", self.server.url());
         std::fs::write(&path, text).unwrap();
@@ -206,7 +206,7 @@ impl Archive {
     }
 
     /// Options with the archive's own key.
-    pub fn options(&self, root: &Path) -> Options {
+    pub(crate) fn options(&self, root: &Path) -> Options {
         let signed_by = format!("signed-by={}/archive.gpg", self.dir.path().display());
         Options {
             sources: From::Files(vec![self.sources(&signed_by)]),
@@ -220,14 +220,14 @@ impl Archive {
 }
 
 /// A root directory with a store.
-pub struct Root {
-    pub dir: tempfile::TempDir,
-    pub store: Store,
-    pub events: Mutex<Vec<Event>>,
+pub(crate) struct Root {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) store: Store,
+    pub(crate) events: Mutex<Vec<Event>>,
 }
 
 impl Root {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         Self {
@@ -237,11 +237,11 @@ impl Root {
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn make(&self, request: &str, options: &Options) -> Result<Built, Error> {
+    pub(crate) fn make(&self, request: &str, options: &Options) -> Result<Built, Error> {
         let request: Request = request.parse()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -258,7 +258,7 @@ impl Root {
         ))
     }
 
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let events = self.events.lock().unwrap();
         events
             .iter()
@@ -270,7 +270,7 @@ impl Root {
     }
 
     /// The names in the layer, in order.
-    pub fn files(&self, built: &Built) -> Vec<hako_tar::Entry> {
+    pub(crate) fn files(&self, built: &Built) -> Vec<hako_tar::Entry> {
         let tar = self
             .store
             .blobs()
@@ -280,7 +280,7 @@ impl Root {
     }
 }
 
-pub fn chain(error: &Error) -> String {
+pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -291,7 +291,7 @@ pub fn chain(error: &Error) -> String {
 }
 
 /// A small system: a shell with a library and a virtual awk.
-pub fn small() -> Archive {
+pub(crate) fn small() -> Archive {
     let mut archive = Archive::new();
     archive
         .package(
