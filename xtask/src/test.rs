@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
+use crate::binaries::{self, Binaries};
 use crate::command::{cargo, run};
-use crate::{binaries, packages, privilege, tidy, workspace};
+use crate::{packages, privilege, tidy, workspace};
 
 const HELP: &str = "\
 Install what the tests need (Debian packages, as root), then check the format,
@@ -59,9 +60,17 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Result<()> {
 
     // The same selection as the runner's, so that nothing is built twice.
     run(&mut cargo(["build", "--workspace", "--bins", "--tests"]))?;
-    let hako = workspace::built("dev", "hako");
+    // Side by side, as they are installed.
+    let bin = workspace::target_dir().join("hako/test");
+    let programs = Binaries {
+        hako: workspace::built("dev", "hako"),
+        runtime,
+    };
+    let hako = programs.place(&bin)?;
     let with_programs = |mut command: Command| {
-        command.env("HAKO_BIN", &hako).env("HAKO_RUNTIME", &runtime);
+        command
+            .env("HAKO_BIN", &hako)
+            .env("HAKO_RUNTIME", bin.join("hako-runtime"));
         command
     };
     if nextest() {
