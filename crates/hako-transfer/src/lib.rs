@@ -16,6 +16,7 @@ mod fetch;
 mod layers;
 mod name;
 mod origin;
+mod packages;
 pub mod plan;
 pub mod policy;
 pub mod progress;

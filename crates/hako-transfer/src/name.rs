@@ -8,8 +8,8 @@ use crate::source::{Choice, Source};
 /// The names to give: those that the source itself has if they are whole
 /// references, else one below `localhost/` made of the file's name.
 pub(crate) fn names(source: &Source, given: &[String], image: &Digest) -> Vec<Reference> {
-    if let Source::Registry(reference) = source {
-        return vec![reference.clone()];
+    if let Some(name) = known(source) {
+        return vec![name];
     }
     let mut names: Vec<Reference> = given
         .iter()
@@ -21,6 +21,15 @@ pub(crate) fn names(source: &Source, given: &[String], image: &Digest) -> Vec<Re
         names.push(made_up(source, image));
     }
     names
+}
+
+/// The name that is known before anything is read.
+pub(crate) fn known(source: &Source) -> Option<Reference> {
+    match source {
+        Source::Registry(reference) => Some(reference.clone()),
+        Source::Deb(request) => Reference::parse(&request.image_name()).ok(),
+        _ => None,
+    }
 }
 
 /// A name that says where the image is from. A bare word in a layout is a tag,

@@ -49,6 +49,8 @@ pub enum Event {
         /// The layer's digest.
         digest: Digest,
     },
+    /// Packages are resolved, fetched and put together (`deb:` alone).
+    Packages(hako_deb::Event),
     /// Something that the user should know, and that stops nothing.
     Warning {
         /// The sentence.

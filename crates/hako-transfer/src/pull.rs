@@ -26,7 +26,7 @@ use crate::policy::Policy;
 use crate::progress::{Event, Progress};
 use crate::select::select;
 use crate::source::Source;
-use crate::{name, plan};
+use crate::{name, packages, plan};
 
 /// How deep indexes may be nested.
 const DEPTH: usize = 4;
@@ -46,9 +46,12 @@ pub struct Context {
     pub progress: Arc<dyn Progress>,
     /// Whose image it becomes.
     pub owner: Owner,
+    /// How `deb:` images are made, if not from this machine's own sources.
+    pub packages: Option<hako_deb::Options>,
 }
 
-/// Whether a registry is asked.
+/// Whether a registry or a Debian mirror is asked. Files of this machine are
+/// always read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum When {
     /// Always; what is there already is not downloaded again.
@@ -65,7 +68,8 @@ pub enum When {
 pub struct Options {
     /// The platform, if not this machine's.
     pub platform: Option<Platform>,
-    /// Whether a registry is asked.
+    /// Whether a registry or a Debian mirror is asked. Files of this machine are
+    /// always read.
     pub when: When,
     /// The name that the image gets, if not its own.
     pub name: Option<Reference>,
@@ -112,12 +116,16 @@ pub struct Pulled {
 /// Every [`Error`]; the store's names are as they were then, and what was
 /// brought and verified so far is used by the next attempt.
 pub async fn pull(source: &Source, context: &Context, options: &Options) -> Result<Pulled> {
-    let want = options.platform.clone().unwrap_or_else(Platform::host);
-    if let Source::Registry(reference) = source
-        && options.when != When::Always
+    let want = match (&options.platform, source) {
+        (Some(platform), _) => Some(platform.clone()),
+        // The request itself says which processor it is for.
+        (None, Source::Deb(_)) => None,
+        (None, _) => Some(Platform::host()),
+    };
+    if options.when != When::Always
+        && let Some(name) = options.name.clone().or_else(|| name::known(source))
     {
-        let found = present(context, options.name.as_ref().unwrap_or(reference), &want).await?;
-        match (found, options.when) {
+        match (present(context, &name, want.as_ref()).await?, options.when) {
             (Some(pulled), _) => return Ok(pulled),
             (None, When::Never) => {
                 return Err(Error::Absent {
@@ -143,9 +151,9 @@ pub async fn pull(source: &Source, context: &Context, options: &Options) -> Resu
 async fn present(
     context: &Context,
     reference: &Reference,
-    want: &Platform,
+    want: Option<&Platform>,
 ) -> Result<Option<Pulled>> {
-    let (context, reference, want) = (context.clone(), reference.clone(), want.clone());
+    let (context, reference, want) = (context.clone(), reference.clone(), want.cloned());
     blocking(move || {
         let store = &context.store;
         let lease = store.leases().temporary(context.owner, "pull")?;
@@ -158,7 +166,7 @@ async fn present(
             .images()
             .below(&target.digest)?
             .into_iter()
-            .filter_map(|image| Some((rank(&want, &image.platform)?, image)))
+            .filter_map(|image| Some((suits(want.as_ref(), &image.platform)?, image)))
             .min_by_key(|(rank, _)| *rank);
         let Some((_, image)) = best else {
             return Ok(None);
@@ -190,6 +198,11 @@ async fn present(
     .await
 }
 
+/// How well the platform suits; all suit if none is wanted.
+fn suits(want: Option<&Platform>, have: &Platform) -> Option<u32> {
+    want.map_or(Some(0), |want| rank(want, have))
+}
+
 /// What is to begin with, and how its bytes were come by.
 struct Begin {
     descriptor: Descriptor,
@@ -201,7 +214,7 @@ struct Job<'a> {
     source: &'a Source,
     context: &'a Context,
     options: &'a Options,
-    want: Platform,
+    want: Option<Platform>,
     fetch: Fetch,
     lease: Lease,
 }
@@ -211,7 +224,7 @@ impl<'a> Job<'a> {
         source: &'a Source,
         context: &'a Context,
         options: &'a Options,
-        want: Platform,
+        want: Option<Platform>,
         lease: Lease,
     ) -> Result<Self> {
         let origin = match source {
@@ -219,6 +232,10 @@ impl<'a> Job<'a> {
                 client: context.client.clone(),
                 reference: reference.clone(),
             },
+            Source::Deb(request) => {
+                let made = packages::make(request, context, options.platform.as_ref()).await?;
+                Origin::Local(Arc::new(made))
+            }
             local => {
                 let (local, scratch) = (local.clone(), context.store.path("ingest"));
                 Origin::Local(blocking(move || open(&local, &scratch)).await?)
@@ -337,13 +354,13 @@ impl<'a> Job<'a> {
                 ManifestKind::Index(index) => index,
             };
             seen.push(descriptor.digest.clone());
-            descriptor = select(&index, &self.want)
-                .cloned()
-                .map_err(|have| Error::Platform {
-                    name: self.fetch.name.clone(),
-                    want: self.want.to_string(),
-                    have,
-                })?;
+            let want = self.want.clone().unwrap_or_else(Platform::host);
+            let found = select(&index, &want).cloned();
+            descriptor = found.map_err(|have| Error::Platform {
+                name: self.fetch.name.clone(),
+                want: want.to_string(),
+                have,
+            })?;
             if seen.contains(&descriptor.digest) {
                 return Err(self.fetch.image_error("its index contains itself"));
             }
@@ -372,10 +389,12 @@ impl<'a> Job<'a> {
             digest: digest.clone(),
             source,
         })?;
-        if rank(&self.want, &config.platform()).is_none() {
+        if let Some(want) = &self.want
+            && rank(want, &config.platform()).is_none()
+        {
             return Err(Error::Platform {
                 name: self.fetch.name.clone(),
-                want: self.want.to_string(),
+                want: want.to_string(),
                 have: vec![config.platform().to_string()],
             });
         }
@@ -415,7 +434,8 @@ impl<'a> Job<'a> {
         let brought = layers::bring(layers::Job {
             fetch: self.fetch.clone(),
             snapshotter: self.context.snapshotter.clone(),
-            keep: originals == Originals::Keep,
+            // hako-deb knows an image as made by its layer in the store.
+            keep: originals == Originals::Keep || matches!(self.source, Source::Deb(_)),
             downloads: self.options.downloads.max(1),
             layers,
         })

@@ -17,6 +17,7 @@ mod formats;
 mod hostile;
 mod kill;
 mod local;
+mod packages;
 mod world;
 
 #[path = "../../../hako-distribution/tests/it/server.rs"]

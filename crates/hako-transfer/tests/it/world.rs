@@ -133,6 +133,7 @@ pub fn context(root: &Path, keychain: Keychain, log: Arc<Log>) -> Context {
         policy: Policy::accept(),
         progress: log,
         owner: OWNER,
+        packages: None,
     }
 }
 
