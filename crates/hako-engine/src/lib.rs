@@ -6,6 +6,7 @@
 //! call that is killed half-way leaves something that the next call repairs
 //! ([`Engine::refresh`]) or ignores.
 
+mod attach;
 mod check;
 mod containers;
 mod engine;
@@ -14,13 +15,16 @@ mod event;
 mod exec;
 mod files;
 mod id;
+mod images;
 mod inspect;
+mod inspect_image;
 mod logs;
 mod network;
 mod options;
 mod record;
 mod refresh;
 mod remove;
+pub mod rootless;
 mod runtime;
 mod signal;
 mod spec;
@@ -34,6 +38,7 @@ pub use engine::{Engine, Places};
 pub use error::{Error, Result};
 pub use exec::ExecOptions;
 pub use id::random_id;
+pub use images::{Bring, ListedImage, Removed};
 pub use logs::{Line, LogOptions, Stream};
 pub use options::{
     Create, Limits, NetworkMode, Ulimit, Volume, VolumeSource, parse_bytes, parse_cpus,
