@@ -292,5 +292,5 @@ async fn open_index(context: Context<'_>, source: &Source, file: &IndexFile) -> 
         .cache
         .index(&key)
         .ok_or_else(|| malformed("it is gone from the cache".to_owned()))?;
-    Index::open(file).map_err(malformed)
+    Index::open(file).map_err(|e| malformed(e.to_string()))
 }

@@ -71,9 +71,7 @@ impl Cache {
 
     /// Gives a file its name, and hands it back standing at its start.
     fn publish(&self, file: NamedTempFile, path: &Path) -> Result<File> {
-        let mut file = file
-            .persist(path)
-            .map_err(|e| io(path, "write")(e.error))?;
+        let mut file = file.persist(path).map_err(|e| io(path, "write")(e.error))?;
         file.rewind().map_err(io(path, "read"))?;
         Ok(file)
     }
@@ -146,6 +144,13 @@ impl Cache {
         let mut file = self.temporary()?;
         file.write_all(compact).map_err(io(&path, "write"))?;
         self.publish(file, &path)
+    }
+
+    /// Throws all indexes away: one of them is damaged.
+    pub(crate) fn forget_indexes(&self) {
+        for (path, _, _) in files(&self.directory.join("index")) {
+            let _gone_anyway = std::fs::remove_file(path);
+        }
     }
 
     fn package_path(&self, sha256: &[u8; 32]) -> PathBuf {

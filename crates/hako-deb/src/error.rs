@@ -85,6 +85,12 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The cached form of an index is damaged.
+    #[error("{what}: the cached index is damaged")]
+    DamagedIndex {
+        /// The release's URL.
+        what: String,
+    },
     /// The packages that were asked for cannot be had together.
     #[error("{0}")]
     Unresolvable(String),

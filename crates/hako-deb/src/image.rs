@@ -86,8 +86,18 @@ pub async fn image(
         architecture: &architecture,
         progress,
     };
-    let members = open_all(request, context).await?;
-    let plan = plan(request, &members, &architecture)?;
+    let mut members = open_all(request, context).await?;
+    let plan = match plan(request, &members, &architecture) {
+        Err(Error::DamagedIndex { what }) => {
+            progress(Event::Warning(format!(
+                "{what}: the cached index is damaged and made anew"
+            )));
+            cache.forget_indexes();
+            members = open_all(request, context).await?;
+            plan(request, &members, &architecture)?
+        }
+        other => other?,
+    };
     let release = basis(request, &members, &plan);
     let key = key(request, options, &architecture, &plan, release);
     if let Some(built) = reuse(&cache, &key, request, options, store, &plan)? {

@@ -7,7 +7,7 @@
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::index::{Index, Package};
+use crate::index::{Index, Package, Trouble};
 use crate::request::{Item, Request};
 use crate::resolve::{Candidate, Goal, Universe};
 use crate::version;
@@ -112,7 +112,7 @@ impl<'a> Choice<'a> {
         &self,
         known: &Known,
         name: &str,
-        look: impl Fn(&Index) -> std::result::Result<Vec<Package>, String>,
+        look: impl Fn(&Index) -> std::result::Result<Vec<Package>, Trouble>,
         sort: impl Fn(&Candidate, &Candidate) -> std::cmp::Ordering,
     ) -> Result<Vec<Rc<Candidate>>> {
         if let Some(found) = known.borrow().get(name) {
@@ -121,9 +121,13 @@ impl<'a> Choice<'a> {
         let mut found: Vec<Candidate> = Vec::new();
         for (origin, member) in self.members.iter().enumerate() {
             for index in &member.archive.indexes {
-                let packages = look(index).map_err(|reason| Error::Malformed {
-                    what: member.archive.source.release_url(),
-                    reason,
+                let what = || member.archive.source.release_url();
+                let packages = look(index).map_err(|trouble| match trouble {
+                    Trouble::Damaged(_) => Error::DamagedIndex { what: what() },
+                    Trouble::Malformed(reason) => Error::Malformed {
+                        what: what(),
+                        reason,
+                    },
                 })?;
                 found.extend(
                     packages

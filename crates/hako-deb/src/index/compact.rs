@@ -123,6 +123,17 @@ fn push(map: &mut BTreeMap<String, Vec<u32>>, name: &str, id: u32) {
     }
 }
 
+/// Why a lookup failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The file is not what was written: it is to be made anew.
+    #[error("the cached index is damaged ({0})")]
+    Damaged(&'static str),
+    /// The archive's own record cannot be used.
+    #[error("{0}")]
+    Malformed(String),
+}
+
 /// An index that is open for lookups.
 #[derive(Debug)]
 pub struct Index {
@@ -139,9 +150,9 @@ impl Index {
     ///
     /// # Errors
     /// The file cannot be read, is of another format, or damaged.
-    pub fn open(file: File) -> Result<Self, String> {
-        let damaged = |what: &str| format!("the cached index is damaged ({what})");
-        let length = file.metadata().map_err(|e| e.to_string())?.len();
+    pub fn open(file: File) -> Result<Self, Trouble> {
+        let damaged = Trouble::Damaged;
+        let length = file.metadata().map_err(|_| damaged("length"))?.len();
         let mut head = [0; HEAD];
         file.read_exact_at(&mut head, 0)
             .map_err(|_| damaged("head"))?;
@@ -190,7 +201,7 @@ impl Index {
     ///
     /// # Errors
     /// A record is damaged or malformed.
-    pub fn packages(&self, name: &str) -> Result<Vec<Package>, String> {
+    pub fn packages(&self, name: &str) -> Result<Vec<Package>, Trouble> {
         self.lookup(name, 0, self.names)
     }
 
@@ -198,7 +209,7 @@ impl Index {
     ///
     /// # Errors
     /// A record is damaged or malformed.
-    pub fn providers(&self, name: &str) -> Result<Vec<Package>, String> {
+    pub fn providers(&self, name: &str) -> Result<Vec<Package>, Trouble> {
         self.lookup(name, self.names, self.provided)
     }
 
@@ -215,7 +226,7 @@ impl Index {
             .saturating_add(id.saturating_mul(RECORD))
     }
 
-    fn lookup(&self, name: &str, first: usize, count: usize) -> Result<Vec<Package>, String> {
+    fn lookup(&self, name: &str, first: usize, count: usize) -> Result<Vec<Package>, Trouble> {
         let strings = self.record_at(self.records);
         let entry = |i: usize| {
             let at = COUNTS + first.saturating_add(i).saturating_mul(NAME);
@@ -229,7 +240,7 @@ impl Index {
                 read(&self.table, at + 12)?,
             ))
         };
-        let damaged = || "the cached index is damaged (table)".to_owned();
+        let damaged = || Trouble::Damaged("table");
         let (mut low, mut high) = (0, count);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -253,8 +264,8 @@ impl Index {
         Ok(Vec::new())
     }
 
-    fn record(&self, id: usize) -> Result<Package, String> {
-        let damaged = || "the cached index is damaged (record)".to_owned();
+    fn record(&self, id: usize) -> Result<Package, Trouble> {
+        let damaged = || Trouble::Damaged("record");
         let at = self.record_at(id);
         let offset = read(&self.table, at).ok_or_else(damaged)?;
         let length = read(&self.table, at + 4).ok_or_else(damaged)?;
@@ -267,6 +278,7 @@ impl Index {
             return Err(damaged());
         }
         parse_record(std::str::from_utf8(&bytes).map_err(|_| damaged())?)
+            .map_err(Trouble::Malformed)
     }
 }
 

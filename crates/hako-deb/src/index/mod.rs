@@ -10,6 +10,6 @@ pub mod compact;
 mod package;
 mod read;
 
-pub use compact::Index;
+pub use compact::{Index, Trouble};
 pub use package::{Package, parse_record};
 pub use read::{LARGEST, read};

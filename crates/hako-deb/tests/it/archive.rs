@@ -405,13 +405,13 @@ fn a_second_time_nothing_is_fetched() {
         .make(
             "shell",
             &Options {
-                cache: "/nonexistent/hako".into(),
+                cache: "/dev/null/hako".into(),
                 ..offline.clone()
             },
         )
         .unwrap_err();
     assert!(
-        chain(&error).contains("/nonexistent/hako"),
+        chain(&error).contains("/dev/null/hako"),
         "{}",
         chain(&error)
     );

@@ -3,13 +3,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 pub(crate) struct Server {
     pub(crate) port: u16,
     pub(crate) requests: Arc<AtomicUsize>,
-    pub(crate) paths: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -19,29 +18,22 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(AtomicUsize::new(0));
-        let paths = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
-        let (root, counter, ended, list) = (
-            root.to_owned(),
-            requests.clone(),
-            stop.clone(),
-            paths.clone(),
-        );
+        let (root, counter, ended) = (root.to_owned(), requests.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if ended.load(Ordering::Relaxed) {
                     return;
                 }
-                let (root, counter, list) = (root.clone(), counter.clone(), list.clone());
+                let (root, counter) = (root.clone(), counter.clone());
                 std::thread::spawn(move || {
-                    let _ = serve(stream.unwrap(), &root, &counter, &list);
+                    let _ = serve(stream.unwrap(), &root, &counter);
                 });
             }
         });
         Self {
             port,
             requests,
-            paths,
             stop,
             thread: Some(thread),
         }
@@ -61,12 +53,7 @@ impl Drop for Server {
     }
 }
 
-fn serve(
-    mut stream: TcpStream,
-    root: &Path,
-    counter: &AtomicUsize,
-    list: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, root: &Path, counter: &AtomicUsize) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
         let mut line = String::new();
@@ -79,7 +66,6 @@ fn serve(
             header.clear();
         }
         counter.fetch_add(1, Ordering::Relaxed);
-        list.lock().unwrap().push(path.clone());
         let file: PathBuf = root.join(path.trim_start_matches('/'));
         match std::fs::read(&file) {
             Ok(bytes) => {
