@@ -116,6 +116,13 @@ impl<O: Open> Download<O> {
         }
     }
 
+    /// The same, with the digest left to the caller, who hashes anyway.
+    #[must_use]
+    pub fn unhashed(mut self) -> Self {
+        self.hasher = None;
+        self
+    }
+
     /// How many bytes of the body the caller has, those before its offset
     /// included.
     pub fn position(&self) -> u64 {

@@ -198,7 +198,9 @@ impl Fetch {
         writer: Box<BlobWriter>,
     ) -> Result<()> {
         let digest = writer.digest().clone();
-        let mut download = client.blob(reference, &digest, writer.size(), writer.offset())?;
+        // The writer hashes what comes; once is enough.
+        let download = client.blob(reference, &digest, writer.size(), writer.offset())?;
+        let mut download = download.unhashed();
         // The disk and the hash have a thread of their own.
         let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
         let writing = tokio::task::spawn_blocking(move || {
@@ -228,12 +230,6 @@ impl Fetch {
         let writer = writing.await.map_err(Error::Task)??;
         match received {
             Ok(()) => blocking(move || Ok(writer.commit()?)).await,
-            // A digest that was seen to be wrong on the way is wrong in the
-            // store, too: commit removes it. Other bytes are kept.
-            Err(error @ hako_distribution::Error::Digest { .. }) => {
-                blocking(move || Ok(writer.discard()?)).await?;
-                Err(error.into())
-            }
             Err(error) => Err(error.into()),
         }
     }

@@ -13,6 +13,7 @@
 
 pub mod error;
 mod fetch;
+mod job;
 mod layers;
 mod name;
 mod origin;

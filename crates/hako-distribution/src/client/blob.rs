@@ -28,7 +28,7 @@ impl std::fmt::Debug for Blob {
 
 impl Open for Blob {
     async fn open(&self, offset: u64) -> Result<Response> {
-        first!(&self.what, &self.places, |place| self
+        first!(self.client, &self.what, &self.places, |place| self
             .open_at(place, offset))
     }
 

@@ -69,7 +69,8 @@ impl Client {
             .into_iter()
             .filter(|place| place.has_tags)
             .collect();
-        first!(&what, &places, |place| self.resolve_at(&what, place, tag))
+        first!(self, &what, &places, |place| self
+            .resolve_at(&what, place, tag))
     }
 
     async fn resolve_at(&self, what: &str, place: &Place, tag: &str) -> Result<Resolved> {
@@ -112,7 +113,7 @@ impl Client {
         }
         let tag = reference.tag.as_deref().unwrap_or("latest");
         let want = reference.digest.as_ref();
-        first!(&what, &places, |place| self
+        first!(self, &what, &places, |place| self
             .fetch_at(&what, place, tag, want))
     }
 

@@ -3,12 +3,13 @@
 /// The first success of a future for each of the places. The registry itself
 /// comes last, and its error is the one that counts.
 macro_rules! first {
-    ($what:expr, $places:expr, |$place:ident| $one:expr) => {{
+    ($client:expr, $what:expr, $places:expr, |$place:ident| $one:expr) => {{
         let mut result = Err($crate::Error::protocol($what, "there is no place to ask"));
-        for $place in $places {
+        for $place in $client.alive($places) {
             result = $one.await;
-            if result.is_ok() {
-                break;
+            match &result {
+                Ok(_) => break,
+                Err(error) => $client.note($place, error),
             }
         }
         result
@@ -23,7 +24,8 @@ mod session;
 mod tags;
 mod warnings;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hako_spec::reference::Reference;
 use reqwest::Method;
@@ -34,7 +36,7 @@ pub use manifest::{ACCEPT, Fetched, MANIFEST_LIMIT, Resolved};
 
 use crate::auth::Keychain;
 use crate::environment::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::http::{Http, Request, Response};
 use crate::registries::{Place, Registries};
 
@@ -64,6 +66,8 @@ struct Inner {
     endpoints: endpoint::Endpoints,
     sessions: session::Sessions,
     warnings: warnings::Warnings,
+    /// Mirrors that could not be reached: they are not waited for again.
+    dead: Mutex<HashSet<String>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -82,6 +86,7 @@ impl Client {
                 endpoints: endpoint::Endpoints::default(),
                 sessions: session::Sessions::default(),
                 warnings: warnings::Warnings::default(),
+                dead: Mutex::default(),
             }),
         }
     }
@@ -114,6 +119,31 @@ impl Client {
     fn places(&self, what: &str, reference: &Reference) -> Result<Vec<Place>> {
         let places = self.inner.options.registries.places(reference);
         places.map_err(|reason| Error::protocol(what, reason))
+    }
+
+    /// The places without the mirrors that are known to be dead.
+    fn alive<'p>(&self, places: &'p [Place]) -> Vec<&'p Place> {
+        let dead = self
+            .inner
+            .dead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let last = places.len().saturating_sub(1);
+        let alive = |(at, place): (usize, &'p Place)| {
+            (at == last || !dead.contains(&place.registry)).then_some(place)
+        };
+        places.iter().enumerate().filter_map(alive).collect()
+    }
+
+    fn note(&self, place: &Place, error: &Error) {
+        if error.kind() == Kind::Network {
+            let mut dead = self
+                .inner
+                .dead
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            dead.insert(place.registry.clone());
+        }
     }
 
     /// Sends a request to a place, with authentication; any status is an answer.

@@ -32,7 +32,7 @@ impl Client {
             reference.registry, reference.repository
         );
         let places = self.places(&what, reference)?;
-        first!(&what, &places, |place| self.tags_at(&what, place))
+        first!(self, &what, &places, |place| self.tags_at(&what, place))
     }
 
     async fn tags_at(&self, what: &str, place: &Place) -> Result<Vec<String>> {

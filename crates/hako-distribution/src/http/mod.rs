@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use url::Url;
 
 pub use crate::tls::Trust;
@@ -221,9 +221,7 @@ impl Http {
             .request(method.clone(), url.clone())
             .headers(headers.clone());
         if let Some(body) = body {
-            builder = builder
-                .header(CONTENT_LENGTH, HeaderValue::from(body.len()))
-                .body(body);
+            builder = builder.body(body);
         }
         if let Some(timeout) = request.timeout {
             builder = builder.timeout(timeout);

@@ -237,3 +237,22 @@ async fn warnings_are_kept_for_the_user() {
         [format!("{}: this tag goes away", server.host())]
     );
 }
+
+#[tokio::test]
+async fn a_mirror_that_is_down_is_not_waited_for_again() {
+    let silent = Server::start(|_| Reply::new(200, "").body(Body::Raw(Vec::new())));
+    let server = honest();
+    let text = format!(
+        "[[registry]]\nprefix = \"r.example\"\nlocation = \"{}\"\n\
+         [[registry.mirror]]\nlocation = \"{}\"\n",
+        server.host(),
+        silent.host()
+    );
+    let client = crate::with_registries(&text);
+    let name = Reference::parse("r.example/a/b:1").unwrap();
+    client.manifest(&name).await.unwrap();
+    let tries = silent.seen().len();
+    assert!(tries > 0);
+    client.manifest(&name).await.unwrap();
+    assert_eq!(silent.seen().len(), tries);
+}

@@ -152,7 +152,7 @@ async fn layers_that_are_not_what_they_are_called() {
     };
     let mut flipped = layer.clone();
     flipped[100_000] ^= 1;
-    refused(with(flipped), "content has digest").await;
+    refused(with(flipped), "has the wrong content: its digest is").await;
     refused(with([&layer[..], b"x"].concat()), "longer than").await;
     refused(with(layer[..100_000].to_vec()), "ended after 100000 of").await;
     refused(with(Vec::new()), "ended after 0 of").await;
