@@ -16,6 +16,7 @@ mod exec;
 mod files;
 mod id;
 mod images;
+mod info;
 mod inspect;
 mod inspect_image;
 mod logs;
