@@ -30,7 +30,9 @@ pub fn apply(
     let mut layer = Layer::new(root, options)?;
     let mut reader = Reader::new(tar);
     while let Some(entry) = reader.next_entry()? {
-        layer.entry(&mut reader, &entry)?;
+        layer
+            .entry(&mut reader, &entry)
+            .map_err(|error| layer.blame(error, &entry))?;
     }
     reader.drain()?;
     layer.finish()
@@ -153,6 +155,23 @@ impl<'a> Layer<'a> {
                 crate::name::bound(&join(&dir.real, base), limits)?;
                 self.node(reader, entry, &dir, base)
             }
+        }
+    }
+
+    /// Where directories were made in the belief that nothing else is there,
+    /// the layers below may show that an entry was no mistake.
+    fn blame(&self, error: Error, entry: &Entry) -> Error {
+        let alone = self.overlay().is_some() && self.options.lower.is_none();
+        let believed = !self.implicit.is_empty() || !self.assumed.is_empty();
+        match error {
+            Error::LinkTarget { .. } | Error::NotADirectory { .. } | Error::TooManyLinks { .. }
+                if alone && believed =>
+            {
+                Error::NeedsLower {
+                    path: quote(&entry.path),
+                }
+            }
+            other => other,
         }
     }
 
