@@ -264,3 +264,19 @@ fn collections_take_what_nobody_needs() {
     assert!(home.snapshots.layers().unwrap().is_empty());
     assert_eq!(leftovers(&home.store), 0);
 }
+
+#[test]
+fn what_a_killed_unpacking_left_is_not_built_upon() {
+    let home = home();
+    let layer = tar(&[dir("./"), file("a", "1")]);
+    let left = format!("snapshots/tmp/unpack-sha256-{}", digest(&layer).hex());
+    std::fs::create_dir_all(home.store.path(&left).join("fs/etc")).unwrap();
+    std::fs::write(home.store.path(&left).join("fs/etc/junk"), "").unwrap();
+    let key = unpack(&home.snapshots, &[layer]).remove(0);
+    let names = std::fs::read_dir(home.snapshots.layer_path(&key)).unwrap();
+    assert_eq!(
+        names.map(|e| e.unwrap().file_name()).collect::<Vec<_>>(),
+        ["a"]
+    );
+    assert_eq!(leftovers(&home.store), 0);
+}

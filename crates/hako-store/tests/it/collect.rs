@@ -4,7 +4,7 @@ use hako_store::check::{Options as Check, Problem};
 use hako_store::gc::{Collector, Condemned, Live, Options};
 use hako_store::{Hold, Ingest, Owner, Store};
 
-use crate::fixture::{ME, child, digest, errand, image, index, now_gc, store};
+use crate::fixture::{Guard, ME, child, digest, errand, image, index, now_gc, store};
 
 #[test]
 fn what_names_and_leases_reach_stays() {
@@ -100,7 +100,7 @@ fn a_lease_ends_with_its_value() {
 #[test]
 fn a_lease_dies_with_its_process() {
     let (_dir, store) = store();
-    let mut holder = child("collect::errand_hold", store.root(), "");
+    let holder = Guard(child("collect::errand_hold", store.root(), ""));
     let loose = digest(b"held by a child");
     let patience = std::time::Instant::now();
     while store
@@ -115,8 +115,7 @@ fn a_lease_dies_with_its_process() {
     }
     store.blobs().put(b"held by a child").unwrap();
     assert!(store.gc(&now_gc(), &[]).unwrap().blobs.is_empty());
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    drop(holder);
     let freed = store.gc(&now_gc(), &[]).unwrap();
     assert_eq!((freed.leases, freed.blobs.len()), (1, 1));
     assert!(!store.blobs().contains(&loose).unwrap());

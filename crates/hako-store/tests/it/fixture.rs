@@ -79,6 +79,16 @@ pub(crate) fn child(name: &str, root: &Path, argument: &str) -> Child {
         .unwrap()
 }
 
+/// A child process that ends with the test, however that ends.
+pub(crate) struct Guard(pub(crate) Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// In a child: the store and the argument. `None` when the test was started by
 /// the harness for its own sake.
 pub(crate) fn errand() -> Option<(Store, String)> {
