@@ -7,7 +7,7 @@
 //! that nothing refers to, for the next collection.
 //!
 //! Content younger than a grace is kept whatever refers to it: it may be on
-//! its way to a name. Files in `ingest/` whose writer lives are locked and
+//! its way to a name. An image recorded within it counts as a root. Files in `ingest/` whose writer lives are locked and
 //! kept; what a dead writer left is kept for [`Options::resumable`], so that a
 //! pull can go on where it was.
 
@@ -146,6 +146,11 @@ impl Store {
             .filter(|found| found.modified <= young)
             .collect();
         let trash = self.path("trash");
+        // First the records, then what they need: killed between the two, the
+        // store has unused blobs and no image without them.
+        freed.images = self
+            .tables()?
+            .write(|tx| forget(tx, young, options.dry_run))?;
         self.tables()?.write(|tx| {
             let live = live(tx, young)?;
             for found in candidates {
@@ -168,7 +173,6 @@ impl Store {
                     .others
                     .extend(condemned.into_iter().map(|c| (c.name, c.bytes)));
             }
-            freed.images = forget(tx, &live, options.dry_run)?;
             Ok::<_, Error>(())
         })?;
         self.sweep_ingest(options, &mut freed)?;
@@ -254,21 +258,36 @@ impl Store {
 const LIVE: &str = "
     WITH RECURSIVE live (digest) AS (
         SELECT target FROM names
+        UNION SELECT id FROM images WHERE pulled > ?1
         UNION SELECT key FROM holds WHERE kind = 'blob'
         UNION SELECT child FROM links JOIN live ON parent = digest
         UNION SELECT manifest FROM manifests JOIN live ON image = digest)
     SELECT digest FROM live";
 
+/// Nanoseconds since 1970.
+fn nanoseconds(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .ok()
+        .and_then(|d| i64::try_from(d.as_nanos()).ok())
+        .unwrap_or(0)
+}
+
+/// The texts that a query gives in its first column.
+fn texts(
+    tx: &Transaction<'_>,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<BTreeSet<String>> {
+    let mut statement = tx.prepare(sql).db("query of what lives")?;
+    let rows = statement
+        .query_map(params, |row| row.get(0))
+        .db("query of what lives")?;
+    rows.collect::<Result<_, _>>().db("query of what lives")
+}
+
 fn live(tx: &Transaction<'_>, young: SystemTime) -> Result<Live> {
-    let texts = |sql: &str| -> Result<BTreeSet<String>> {
-        let mut statement = tx.prepare(sql).db("query of what lives")?;
-        let rows = statement
-            .query_map([], |row| row.get(0))
-            .db("query of what lives")?;
-        rows.collect::<Result<_, _>>().db("query of what lives")
-    };
-    let blobs = texts(LIVE)?;
-    let layers = texts("SELECT key FROM holds WHERE kind = 'layer'")?;
+    let blobs = texts(tx, LIVE, [nanoseconds(young)])?;
+    let layers = texts(tx, "SELECT key FROM holds WHERE kind = 'layer'", [])?;
     let mut images = Vec::new();
     for id in images::ids(tx, "SELECT id FROM images", [])? {
         if blobs.contains(id.as_str())
@@ -285,17 +304,11 @@ fn live(tx: &Transaction<'_>, young: SystemTime) -> Result<Live> {
     })
 }
 
-/// Removes the records of images and links that are dead and whose blobs are
-/// gone (young ones stay with their records).
-fn forget(tx: &Transaction<'_>, live: &Live, dry_run: bool) -> Result<Vec<Digest>> {
-    let young = live
-        .young
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .ok()
-        .and_then(|d| i64::try_from(d.as_nanos()).ok())
-        .unwrap_or(0);
-    let mut dead = images::ids(tx, "SELECT id FROM images WHERE pulled <= ?1", [young])?;
-    dead.retain(|id| !live.blob(id));
+/// Removes the records of dead images and the links of dead manifests.
+fn forget(tx: &Transaction<'_>, young: SystemTime, dry_run: bool) -> Result<Vec<Digest>> {
+    let live = texts(tx, LIVE, [nanoseconds(young)])?;
+    let mut dead = images::ids(tx, "SELECT id FROM images", [])?;
+    dead.retain(|id| !live.contains(id.as_str()));
     if dry_run {
         return Ok(dead);
     }
@@ -303,24 +316,8 @@ fn forget(tx: &Transaction<'_>, live: &Live, dry_run: bool) -> Result<Vec<Digest
         tx.execute("DELETE FROM images WHERE id = ?1", [id.as_str()])
             .db("change of images")?;
     }
-    let mut statement = tx
-        .prepare("SELECT DISTINCT parent FROM links")
-        .db("query of links")?;
-    let rows = statement
-        .query_map([], |row| row.get::<_, String>(0))
-        .db("query of links")?;
-    let parents = rows.collect::<Result<Vec<_>, _>>().db("query of links")?;
-    let kept: BTreeSet<String> = {
-        let mut statement = tx
-            .prepare("SELECT manifest FROM manifests")
-            .db("query of images")?;
-        let rows = statement
-            .query_map([], |row| row.get(0))
-            .db("query of images")?;
-        rows.collect::<Result<_, _>>().db("query of images")?
-    };
-    for parent in parents {
-        if !live.blobs.contains(&parent) && !kept.contains(&parent) {
+    for parent in texts(tx, "SELECT DISTINCT parent FROM links", [])? {
+        if !live.contains(&parent) {
             tx.execute("DELETE FROM links WHERE parent = ?1", [&parent])
                 .db("change of links")?;
         }
