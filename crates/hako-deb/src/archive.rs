@@ -103,7 +103,12 @@ async fn current_release(context: Context<'_>, source: &Source) -> Result<Option
     }
     let signed = match fetch_release(context, source).await {
         Ok(Some(signed)) => signed,
-        Ok(None) if source.optional => return Ok(None),
+        Ok(None) if source.optional => {
+            (context.progress)(Event::Warning(format!(
+                "{url}: the archive has no such suite"
+            )));
+            return Ok(None);
+        }
         Ok(None) => {
             return Err(Error::Release {
                 url,

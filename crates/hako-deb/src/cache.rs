@@ -205,7 +205,7 @@ impl Cache {
         for name in ["index", "pool"] {
             all.extend(files(&self.directory.join(name)));
         }
-        all.sort_by(|a, b| b.1.cmp(&a.1));
+        all.sort_by_key(|(_, modified, _)| std::cmp::Reverse(*modified));
         let mut total = 0u64;
         for (path, _, size) in all {
             total = total.saturating_add(size);
@@ -348,7 +348,7 @@ mod tests {
             File::open(path)
                 .unwrap()
                 .set_times(FileTimes::new().set_modified(time))
-                .unwrap()
+                .unwrap();
         };
         set(&cache.package_path(&old.sha256), past);
         let left = dir.path().join("tmp/left");

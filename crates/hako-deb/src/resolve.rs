@@ -195,7 +195,7 @@ impl Search<'_> {
                 continue;
             };
             if self.hindrance(option).is_none() {
-                return self.choose(option.clone());
+                return self.choose(option);
             }
         }
         Err(self.failure(None))
@@ -217,7 +217,7 @@ impl Search<'_> {
         self.open_at = frame.open_at;
     }
 
-    fn choose(&mut self, candidate: Rc<Candidate>) -> Result<()> {
+    fn choose(&mut self, candidate: &Rc<Candidate>) -> Result<()> {
         let package = &candidate.package;
         self.trail.push(candidate.clone());
         self.chosen.insert(package.name.clone(), candidate.clone());

@@ -150,7 +150,7 @@ impl Keyring {
             })));
         }
         for key in found {
-            if !self.keys.iter().any(|k| *k == key) {
+            if !self.keys.contains(&key) {
                 self.keys.push(key);
             }
         }

@@ -355,7 +355,7 @@ fn sound_digest(signature: &Signature) -> bool {
 fn acceptable(params: &PublicParams) -> Result<(), String> {
     match params {
         // Two MPIs with two bytes of length each; the exponent is short.
-        PublicParams::RSA(rsa) if rsa.write_len() >= 2 + 256 + 2 + 1 => Ok(()),
+        PublicParams::RSA(rsa) if rsa.write_len() > 2 + 256 + 2 => Ok(()),
         PublicParams::RSA(_) => Err("is RSA with less than 2048 bits".to_owned()),
         PublicParams::ECDSA(_)
         | PublicParams::EdDSALegacy(_)

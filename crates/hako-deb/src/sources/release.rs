@@ -27,6 +27,9 @@ const KINDS: [&str; 7] = [
     "/updates",
 ];
 
+/// Releases that have no suites of other kinds beside them.
+const ROLLING: [&str; 4] = ["sid", "unstable", "experimental", "rc-buggy"];
+
 /// The sources for a release, from the configured ones. Empty where no
 /// configured source has suites (flat archives alone).
 pub fn for_release(configured: &[Source], release: &str) -> Vec<Source> {
@@ -50,6 +53,9 @@ fn derive(configured: &[Source], release: &str, keyrings: &[PathBuf]) -> Vec<Sou
     let mut derived: Vec<Source> = Vec::new();
     for source in configured.iter().filter(|source| !source.is_flat()) {
         let (_, kind) = split(&source.suite);
+        if ROLLING.contains(&release) && !kind.is_empty() {
+            continue;
+        }
         let suite = match kind {
             "/updates" => format!("{release}-security"),
             kind => format!("{release}{kind}"),
@@ -143,5 +149,7 @@ mod tests {
             [Path::new("/k.gpg"), Path::new("/archive.gpg")]
         );
         assert!(found[1].signed_by.is_empty());
+        let rolling = derive(&all, "sid", &[]);
+        assert_eq!(rolling.len(), 1);
     }
 }

@@ -378,7 +378,7 @@ fn a_second_time_nothing_is_fetched() {
     );
     let offline = Options {
         offline: true,
-        ..options.clone()
+        ..options
     };
     assert!(root.make("shell", &offline).unwrap().reused);
     assert_eq!(
