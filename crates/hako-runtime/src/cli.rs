@@ -291,9 +291,8 @@ impl Args {
     /// Reads the arguments after the program's name.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
-        let verb = find_verb(&arguments);
         let mut args = Args {
-            verb: verb.unwrap_or_default().to_owned(),
+            verb: find_verb(&arguments)?.unwrap_or_default().to_owned(),
             ..Args::default()
         };
         let mut parser = Parser::from_args(arguments);
@@ -309,11 +308,11 @@ impl Args {
                         continue;
                     }
                     args.free.push(text);
-                    // The second word of exec starts the command; ps' options
-                    // are not ours either.
+                    // The second word of exec starts the command; what follows
+                    // the id of ps are ps(1)'s options.
                     let own_rest = match args.verb.as_str() {
-                        "exec" => args.free.len() == if args.has("process") { 1 } else { 2 },
-                        "ps" => args.free.len() == 2,
+                        "exec" => args.free.len() == 2,
+                        "ps" => args.free.len() == 1,
                         _ => false,
                     };
                     if own_rest {
@@ -334,6 +333,7 @@ impl Args {
                     args.lookup(|f| f.name == name)
                 }
             };
+            let long = matches!(next, Some(Arg::Long(_)));
             let Some(flag) = flag else {
                 return Err(usage(
                     next.map(|a| a.unexpected().to_string()).unwrap_or_default(),
@@ -341,8 +341,8 @@ impl Args {
             };
             let value = match flag.value {
                 Some(_) => Some(parser.value().map_err(usage)?.string().map_err(usage)?),
-                // Go's flags allow --switch=false.
-                None => match parser.optional_value() {
+                // Go's flags allow --switch=false; short ones stand together.
+                None => match long.then(|| parser.optional_value()).flatten() {
                     Some(v) if v == "false" => continue,
                     Some(v) if v == "true" => None,
                     Some(v) => {
@@ -398,7 +398,7 @@ impl Args {
     }
 }
 
-fn find_verb(arguments: &[OsString]) -> Option<&'static str> {
+fn find_verb(arguments: &[OsString]) -> Result<Option<&'static str>> {
     let mut skip = false;
     for text in arguments.iter().filter_map(|a| a.to_str()) {
         if skip {
@@ -409,10 +409,14 @@ fn find_verb(arguments: &[OsString]) -> Option<&'static str> {
             let global = |f: &&Flag| f.verbs.is_empty() && f.name == name;
             skip = FLAGS.iter().find(global).is_some_and(|f| f.value.is_some());
         } else if !text.starts_with('-') {
-            return VERBS.iter().find(|v| v.name == text).map(|v| v.name);
+            let known = VERBS.iter().find(|v| v.name == text);
+            return match known {
+                Some(verb) => Ok(Some(verb.name)),
+                None => Err(usage(format!("unknown command {text:?}"))),
+            };
         }
     }
-    None
+    Ok(None)
 }
 
 fn usage(e: impl std::fmt::Display) -> Error {
@@ -492,6 +496,13 @@ mod tests {
         assert!(a.has("tty") && !a.has("detach"));
         assert_eq!(a.get("user"), Some("1:2"));
         assert_eq!(parse("exec id -- ls -l").unwrap().free, ["id", "ls", "-l"]);
+        let a = parse("exec -dt id --process p --pid-file f").unwrap();
+        assert!(a.has("detach") && a.has("tty"));
+        assert_eq!(
+            (a.get("process"), a.get("pid-file")),
+            (Some("p"), Some("f"))
+        );
+        assert_eq!(parse("ps id -e -f").unwrap().free, ["id", "-e", "-f"]);
     }
 
     #[test]
@@ -499,6 +510,8 @@ mod tests {
         assert!(parse("create --nonsense id").is_err());
         assert!(parse("state --bundle /b id").is_err());
         assert!(parse("run --detach=maybe id").is_err());
+        assert!(parse("--root /x frobnicate").is_err());
+        assert!(parse("run -d=false id").is_err());
         assert!(!parse("run --detach=false id").unwrap().has("detach"));
         assert!(parse("delete -f id").unwrap().has("force"));
         assert_eq!(parse("list -f json").unwrap().get("format"), Some("json"));

@@ -5,14 +5,18 @@
 //! does needs no message and no second process, and ends in the sealed stub
 //! ([`program`]).
 
+pub mod check;
 pub mod console;
 pub mod exec;
 pub mod hook;
 pub mod identity;
 pub mod init;
+pub mod last;
 pub mod launch;
 pub mod limits;
 pub mod namespaces;
+pub mod parent;
 pub mod program;
 pub mod seccomp;
+pub mod shield;
 pub mod userns;

@@ -12,6 +12,10 @@ pub enum Kind {
     NotFound,
     /// The program cannot be executed: exit status 126.
     NotExecutable,
+    /// A hook failed: the container is to be destroyed.
+    Hook,
+    /// A record that cannot be read any more.
+    Damaged,
 }
 
 /// A failure with what was being done to what, outermost first.
@@ -54,9 +58,10 @@ impl Error {
     /// runtime.
     pub fn encode(&self) -> Vec<u8> {
         let kind = match self.kind {
-            Kind::Runtime => b'r',
+            Kind::Runtime | Kind::Damaged => b'r',
             Kind::NotFound => b'n',
             Kind::NotExecutable => b'x',
+            Kind::Hook => b'h',
         };
         let mut bytes = vec![kind];
         bytes.extend_from_slice(self.text.as_bytes());
@@ -68,6 +73,7 @@ impl Error {
         let (kind, text) = match bytes.split_first() {
             Some((b'n', text)) => (Kind::NotFound, text),
             Some((b'x', text)) => (Kind::NotExecutable, text),
+            Some((b'h', text)) => (Kind::Hook, text),
             Some((_, text)) => (Kind::Runtime, text),
             None => (Kind::Runtime, &b"no reason given"[..]),
         };

@@ -84,6 +84,6 @@ fn fail(error: &Error, otherwise: u8) -> ExitCode {
     ExitCode::from(match error.kind {
         Kind::NotFound => 127,
         Kind::NotExecutable => 126,
-        Kind::Runtime => otherwise,
+        Kind::Runtime | Kind::Hook | Kind::Damaged => otherwise,
     })
 }

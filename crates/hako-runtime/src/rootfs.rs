@@ -10,19 +10,23 @@ pub mod inroot;
 mod mask;
 pub mod mount;
 pub mod options;
+mod sources;
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use hako_cgroup::Host;
 use hako_spec::runtime::Config;
 use hako_sys::mount_attr::{Change, attr};
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change};
 
 use crate::error::{Context, Error, Result};
 use inroot::Root;
 use mount::{Late, Setup};
 use options::propagation;
+pub use sources::Sources;
 
 /// What the file system of a container is made from.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub struct Plan<'a> {
     pub bundle: &'a str,
     /// The root's absolute path on the host.
     pub rootfs: &'a str,
+    /// What the runtime has opened for the process.
+    pub sources: Sources,
     /// The host's cgroup hierarchies.
     pub host: &'a Host,
     /// The container's own cgroups.
@@ -60,20 +66,33 @@ pub struct Prepared {
 /// Mounts everything below the container's root.
 pub fn prepare(plan: &Plan<'_>) -> Result<Prepared> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    if plan.new_mount_namespace {
-        own_propagation(plan.config)?;
-        let tree = mount::clone(plan.rootfs, true).context(|| format!("root {}", plan.rootfs))?;
+    let open = |path: &str| rustix::fs::open(path, flags, Mode::empty());
+    let title = || format!("root {}", plan.rootfs);
+    let root = if plan.new_mount_namespace {
+        own_propagation(plan.config, plan.rootfs)?;
+        let tree = match &plan.sources.root {
+            Some(tree) => tree.try_clone()?,
+            None => mount::clone(plan.rootfs, true).context(title)?,
+        };
         let private = Change {
             propagation: propagation::PRIVATE,
             ..Change::default()
         };
-        mount::set(tree.as_fd(), false, private)?;
-        let below = rustix::fs::open(plan.rootfs, flags, Mode::empty())
-            .context(|| format!("root {}", plan.rootfs))?;
-        mount::attach(&tree, below.as_fd()).context(|| format!("root {}", plan.rootfs))?;
-    }
-    let root = rustix::fs::open(plan.rootfs, flags, Mode::empty())
-        .context(|| format!("root {}", plan.rootfs))?;
+        if is_shared(plan.config) {
+            // pivot_root(2) wants it so; enter() shares it again.
+            mount::set(tree.as_fd(), false, private)?;
+        }
+        // A mapped root may not reach the place; the top, which nobody looks
+        // at any more, does as well.
+        let below = match open(plan.rootfs) {
+            Err(Errno::ACCESS) if plan.user_namespace && !plan.no_pivot => open("/"),
+            other => other,
+        };
+        mount::attach(&tree, below.context(title)?.as_fd()).context(title)?;
+        tree
+    } else {
+        open(plan.rootfs).context(title)?
+    };
     let root = Root::new(root);
     let linux = plan.config.linux.as_ref();
     let setup = Setup {
@@ -85,8 +104,8 @@ pub fn prepare(plan: &Plan<'_>) -> Result<Prepared> {
         label: linux.and_then(|l| l.mount_label.as_deref()),
     };
     let mut late = Vec::new();
-    for m in &plan.config.mounts {
-        late.extend(mount::mount(&setup, m)?);
+    for (at, m) in plan.config.mounts.iter().enumerate() {
+        late.extend(mount::mount(&setup, m, plan.sources.of(at))?);
     }
     if plan.mount_namespace && !dev_is_bound(plan.config) {
         let devices = linux.map(|l| l.devices.as_slice()).unwrap_or_default();
@@ -103,35 +122,55 @@ fn dev_is_bound(config: &Config) -> bool {
     })
 }
 
-/// Cuts this mount namespace off from the host's before the first mount, as
-/// `linux.rootfsPropagation` asks: events may still come in (slave) or not
-/// (private); with `shared` they may go out as well.
-fn own_propagation(config: &Config) -> Result<()> {
-    let asked = config
+fn asked_propagation(config: &Config) -> Option<&str> {
+    config
         .linux
         .as_ref()
-        .and_then(|l| l.rootfs_propagation.as_deref());
-    let (kind, recursive) = match asked.unwrap_or("rslave") {
-        "private" | "rprivate" => (propagation::PRIVATE, true),
-        "slave" | "rslave" => (propagation::SLAVE, true),
-        "shared" | "rshared" | "unbindable" | "runbindable" => return Ok(()),
+        .and_then(|l| l.rootfs_propagation.as_deref())
+}
+
+fn is_shared(config: &Config) -> bool {
+    matches!(asked_propagation(config), Some("shared" | "rshared"))
+}
+
+/// Cuts this mount namespace off from the host's before the first mount, as
+/// `linux.rootfsPropagation` asks: events may still come in (slave) or not
+/// (private); with `shared` they may go out as well, except for the mount of
+/// the root itself.
+fn own_propagation(config: &Config, rootfs: &str) -> Result<()> {
+    let kind = match asked_propagation(config).unwrap_or("rslave") {
+        "slave" | "rslave" => MountPropagationFlags::DOWNSTREAM,
+        // Unbindable already, the root could not be bound.
+        "private" | "rprivate" | "unbindable" | "runbindable" => MountPropagationFlags::PRIVATE,
+        "shared" | "rshared" => return private_parent(rootfs),
         other => {
             return Err(Error::new(format!(
                 "linux.rootfsPropagation: unknown {other:?}"
             )));
         }
     };
-    let mut flags = MountPropagationFlags::from_bits_retain(kind as u32);
-    if recursive {
-        flags |= MountPropagationFlags::REC;
+    mount_change("/", kind | MountPropagationFlags::REC).context(|| "change the propagation of /")
+}
+
+/// Makes the mount in which `rootfs` lies private: mounted on a shared one, the
+/// root would appear on the host, and pivot_root(2) refuses it.
+fn private_parent(rootfs: &str) -> Result<()> {
+    for at in Path::new(rootfs).ancestors() {
+        match mount_change(at, MountPropagationFlags::PRIVATE) {
+            // Not where a mount begins.
+            Err(Errno::INVAL) => {}
+            other => return other.context(|| format!("make {} private", at.display())),
+        }
     }
-    mount_change("/", flags).context(|| "change the propagation of /")
+    Ok(())
 }
 
 /// Makes `prepared` the root of this process and its children.
 pub fn enter(plan: &Plan<'_>, prepared: &Prepared) -> Result<()> {
     rustix::process::fchdir(prepared.root.fd()).context(|| "change to the root")?;
-    if !plan.mount_namespace {
+    if !plan.new_mount_namespace {
+        // pivot_root(2) would change the root of everybody in a namespace that
+        // is somebody else's.
         return rustix::process::chroot(".").context(|| "chroot");
     }
     if plan.no_pivot {
@@ -139,12 +178,7 @@ pub fn enter(plan: &Plan<'_>, prepared: &Prepared) -> Result<()> {
     } else {
         pivot(prepared.root.fd())?;
     }
-    match plan
-        .config
-        .linux
-        .as_ref()
-        .and_then(|l| l.rootfs_propagation.as_deref())
-    {
+    match asked_propagation(plan.config) {
         Some("shared" | "rshared") => change_root(MountPropagationFlags::SHARED),
         Some("unbindable" | "runbindable") => change_root(MountPropagationFlags::UNBINDABLE),
         _ => Ok(()),

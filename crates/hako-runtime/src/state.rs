@@ -6,6 +6,7 @@
 //! - `state.json`, this module's [`Saved`],
 //! - `start.sock`, on which a created container waits; gone once started.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -16,7 +17,7 @@ use hako_spec::id::ContainerId;
 use hako_spec::runtime::{Config, State, Status};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::proc::Identity;
 
 /// The contents of `state.json`.
@@ -35,6 +36,10 @@ pub struct Saved {
     pub bundle: String,
     /// The root's absolute path.
     pub rootfs: String,
+    /// `ociVersion` of its configuration.
+    pub oci_version: String,
+    /// Annotations of its configuration.
+    pub annotations: BTreeMap<String, String>,
     /// RFC 3339.
     pub created: String,
     /// Numeric uid of who made it.
@@ -43,13 +48,15 @@ pub struct Saved {
     pub cgroup_v1: Vec<(String, String)>,
     /// Version 2 cgroup directory.
     pub cgroup_v2: Option<String>,
+    /// The cgroup was there before: it is emptied, and left where it is.
+    pub cgroup_existed: bool,
 }
 
 const VERSION: u32 = 1;
 
 impl Saved {
     /// A container that is being made.
-    pub fn new(id: &ContainerId, bundle: &str, rootfs: &str) -> Self {
+    pub fn new(id: &ContainerId, bundle: &str, rootfs: &str, config: &Config) -> Self {
         Saved {
             version: VERSION,
             id: id.to_string(),
@@ -57,10 +64,13 @@ impl Saved {
             pid_start: 0,
             bundle: bundle.to_owned(),
             rootfs: rootfs.to_owned(),
+            oci_version: config.oci_version.clone(),
+            annotations: config.annotations.clone(),
             created: crate::time::now(),
             owner: rustix::process::getuid().as_raw(),
             cgroup_v1: Vec::new(),
             cgroup_v2: None,
+            cgroup_existed: false,
         }
     }
 
@@ -119,7 +129,7 @@ impl Directory {
         match made {
             Ok(()) => Ok(dir),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                Err(Error::new(format!("container {id} exists already")))
+                Err(Error::new(format!("container {id} already exists")))
             }
             Err(e) => Err(Error::from(e).within(dir.0.display())),
         }
@@ -168,12 +178,16 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 impl Container {
     /// Reads the record of container `id`.
     pub fn load(root: &Path, id: &ContainerId) -> Result<Self> {
+        Self::find(root, id)?.ok_or_else(|| Error::new(format!("container {id} does not exist")))
+    }
+
+    /// Reads the record of container `id`; there is none before a create has
+    /// got that far.
+    pub fn find(root: &Path, id: &ContainerId) -> Result<Option<Self>> {
         let dir = Directory::of(root, id);
         let path = dir.file("state.json");
         let text = match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::new(format!("container {id} does not exist")));
-            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.context(|| path.display().to_string())?,
         };
         let saved = parse(&text).context(|| path.display().to_string())?;
@@ -183,7 +197,7 @@ impl Container {
                 path.display()
             )));
         }
-        Ok(Container { dir, saved })
+        Ok(Some(Container { dir, saved }))
     }
 
     /// The configuration as it was at create.
@@ -201,11 +215,11 @@ impl Container {
         if !self.alive() {
             return Status::Stopped;
         }
-        if self.dir.start_socket().exists() {
-            return Status::Created;
-        }
         if self.saved.cgroup().is_frozen().unwrap_or(false) {
             return Status::Paused;
+        }
+        if self.dir.start_socket().exists() {
+            return Status::Created;
         }
         Status::Running
     }
@@ -217,9 +231,9 @@ impl Container {
     }
 
     /// The state that hooks and callers get (runtime.md, "State").
-    pub fn state(&self, config: &Config, status: Status) -> State {
+    pub fn state(&self, status: Status) -> State {
         State {
-            oci_version: config.oci_version.clone(),
+            oci_version: self.saved.oci_version.clone(),
             id: self.saved.id.clone(),
             status,
             pid: if status == Status::Stopped {
@@ -228,14 +242,20 @@ impl Container {
                 self.saved.pid
             },
             bundle: self.saved.bundle.clone(),
-            annotations: config.annotations.clone(),
+            annotations: self.saved.annotations.clone(),
             ..State::default()
         }
     }
 
+    /// What a command says that needs a running container; engines look for
+    /// the words "container not running".
+    pub fn not_running(&self) -> Error {
+        Error::new(format!("{}: container not running", self.saved.id))
+    }
+
     /// A handle on process 1, certainly the container's.
     pub fn pidfd(&self) -> Result<std::os::fd::OwnedFd> {
-        let gone = || Error::new(format!("container {} is not running", self.saved.id));
+        let gone = || self.not_running();
         let pid = rustix::process::Pid::from_raw(self.saved.pid).ok_or_else(gone)?;
         let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
             .map_err(|_| gone())?;
@@ -244,14 +264,38 @@ impl Container {
     }
 }
 
-/// Reads a `state.json`.
+/// Reads a `state.json`. One that is no record at all is
+/// [damaged](Kind::Damaged); that of another version is another runtime's.
 pub fn parse(text: &[u8]) -> Result<Saved> {
-    let saved: Saved = serde_json::from_slice(text)?;
-    if saved.version != VERSION {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let damaged = |e: serde_json::Error| Error::of(Kind::Damaged, e.to_string());
+    let Version { version } = serde_json::from_slice(text).map_err(damaged)?;
+    if version != VERSION {
         return Err(Error::new(format!(
-            "version {} is not known",
-            saved.version
+            "version {version} of the record is not known"
         )));
     }
-    Ok(saved)
+    serde_json::from_slice(text).map_err(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_others_are_not_damaged_ones() {
+        let id = "a".parse().unwrap();
+        let saved = Saved::new(&id, "/b", "/b/rootfs", &Config::default());
+        let text = serde_json::to_string(&saved).unwrap();
+        assert_eq!(parse(text.as_bytes()).unwrap().bundle, "/b");
+        let newer = text.replace("\"version\":1", "\"version\":2");
+        assert_eq!(parse(newer.as_bytes()).unwrap_err().kind, Kind::Runtime);
+        for cut in 0..text.len() {
+            let e = parse(text.get(..cut).unwrap().as_bytes()).unwrap_err();
+            assert_eq!(e.kind, Kind::Damaged, "{cut}");
+        }
+    }
 }

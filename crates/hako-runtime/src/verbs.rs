@@ -96,10 +96,7 @@ pub fn run(global: &Global, args: &Args) -> Result<u8> {
         "resume" => pause::run(global, args, false),
         "spec" => spec::run(args),
         "features" => features::run(),
-        "" => Err(Error::new("no command is given (see hako-runtime --help)")),
-        other => Err(Error::new(format!(
-            "unknown command {other:?} (see hako-runtime --help)"
-        ))),
+        _ => Err(Error::new("no command is given (see hako-runtime --help)")),
     }
 }
 
@@ -140,17 +137,18 @@ fn print(text: &str) -> Result<()> {
 
 /// Descriptors to pass on: `--preserve-fds`, and those of socket activation.
 fn passed(args: &Args) -> Result<crate::container::program::Passed> {
-    let listen = std::env::var("LISTEN_FDS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
-    let preserve = args.number("preserve-fds")?;
-    let preserve: u32 = preserve + listen;
+    let number = |name| std::env::var(name).ok().and_then(|n| n.parse::<u32>().ok());
+    // sd_listen_fds(3): they are for the process that LISTEN_PID names.
+    let listen = match number("LISTEN_PID") {
+        Some(pid) if pid != std::process::id() => 0,
+        _ => number("LISTEN_FDS").unwrap_or(0),
+    };
+    let preserve = args.number("preserve-fds")?.saturating_add(listen);
     for at in 0..preserve {
-        let fd = 3 + i32::try_from(at).unwrap_or(i32::MAX - 3);
+        let fd = i32::try_from(at).unwrap_or(i32::MAX).saturating_add(3);
         if hako_sys::fds::inherit(fd).is_err() {
             return Err(Error::new(format!(
-                "--preserve-fds: descriptor {fd} is not open"
+                "descriptor {fd} is to be passed on, but is not open"
             )));
         }
     }

@@ -8,41 +8,21 @@ const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
 
 /// Marks every descriptor from `first` on close-on-exec, so that nothing the
 /// caller inherited or forgot reaches the next program (CVE-2016-9962,
-/// CVE-2024-21626). Kernels before 5.11 lack the flag: then `/proc/self/fd`
-/// is walked.
+/// CVE-2024-21626).
+///
+/// Errors: `ENOSYS` or `EINVAL` before Linux 5.11. There is no way round by
+/// `/proc/self/fd`: in a container that is whatever the image has there.
 pub fn cloexec_from(first: RawFd) -> Result<(), Errno> {
     // SAFETY: integers only; marking descriptors close-on-exec does not
     // invalidate any of them in this process.
-    let ret = crate::check(unsafe {
+    crate::check(unsafe {
         libc::syscall(
             libc::SYS_close_range,
             first,
             libc::c_uint::MAX,
             CLOSE_RANGE_CLOEXEC,
         )
-    });
-    match ret {
-        Ok(_) => Ok(()),
-        Err(Errno::NOSYS | Errno::INVAL) => cloexec_by_proc(first),
-        Err(e) => Err(e),
-    }
-}
-
-fn cloexec_by_proc(first: RawFd) -> Result<(), Errno> {
-    let list = std::fs::read_dir("/proc/self/fd")
-        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-    for entry in list {
-        let entry = entry.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-        let number = entry
-            .file_name()
-            .to_str()
-            .and_then(|n| n.parse::<RawFd>().ok());
-        if let Some(fd) = number.filter(|fd| *fd >= first) {
-            // SAFETY: fcntl with integers; a descriptor closed meanwhile gives
-            // EBADF, which is fine.
-            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-        }
-    }
+    })?;
     Ok(())
 }
 

@@ -169,6 +169,18 @@ fn image(path: &CStr, error_fd: i32) -> Vec<u8> {
     elf
 }
 
+/// An empty file in memory that can be sealed and, after that, executed.
+pub fn executable_memfd(name: &CStr) -> Result<OwnedFd, Errno> {
+    const MFD_EXEC: u32 = 0x10;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // MFD_EXEC is known since Linux 6.3; without it older kernels make
+    // executable files anyway.
+    match rustix::fs::memfd_create(name, flags | MemfdFlags::from_bits_retain(MFD_EXEC)) {
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
+        other => other,
+    }
+}
+
 /// Makes a stub for `path` (as seen when it runs: after the change of root).
 /// `error_fd` must be open, and not close-on-exec, when the stub is executed;
 /// the stub marks it close-on-exec itself.
@@ -176,17 +188,7 @@ fn image(path: &CStr, error_fd: i32) -> Vec<u8> {
 /// Execute it with [`crate::exec::at`] and an empty path. Errors: those of
 /// memfd_create(2) and of writing and sealing the file.
 pub fn make(path: &CStr, error_fd: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
-    const MFD_EXEC: u32 = 0x10;
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // MFD_EXEC is known since Linux 6.3; without it older kernels make
-    // executable files anyway.
-    let fd = match rustix::fs::memfd_create(
-        c"hako-stub",
-        flags | MemfdFlags::from_bits_retain(MFD_EXEC),
-    ) {
-        Err(Errno::INVAL) => rustix::fs::memfd_create(c"hako-stub", flags)?,
-        other => other?,
-    };
+    let fd = executable_memfd(c"hako-stub")?;
     let elf = image(path, error_fd.map_or(-1, |fd| fd.as_raw_fd()));
     let mut rest = elf.as_slice();
     while !rest.is_empty() {

@@ -9,7 +9,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use hako_spec::runtime::ConsoleSize;
-use rustix::fs::{Mode, OFlags, Uid};
+use rustix::fs::{FileType, Mode, OFlags, Uid, makedev};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType, connect, sendmsg, socket_with,
@@ -17,9 +18,11 @@ use rustix::net::{
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::error::{Context, Result};
-use crate::rootfs::inroot::Root;
+use crate::error::{Context, Error, Result};
+use crate::rootfs::inroot::{Root, stat};
 use crate::rootfs::mount::{attach, clone_fd};
+
+const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
 /// Connects to the socket at `path`; names longer than an address holds are
 /// reached through their directory.
@@ -58,6 +61,14 @@ impl Console {
         let master = root
             .open("/dev/pts/ptmx", flags, Mode::empty())
             .context(|| "open /dev/pts/ptmx")?;
+        // What the image or a running container has there instead is nobody's
+        // terminal (CVE-2025-52565).
+        let is_devpts = rustix::fs::fstatfs(&master)?.f_type as u64 == DEVPTS_SUPER_MAGIC;
+        if !is_devpts || rustix::fs::fstat(&master)?.st_rdev != makedev(5, 2) {
+            return Err(Error::new(
+                "/dev/pts/ptmx is not the multiplexer of a devpts",
+            ));
+        }
         unlockpt(&master).context(|| "unlock the terminal")?;
         let open = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = ioctl_tiocgptpeer(&master, open).context(|| "open the terminal")?;
@@ -77,7 +88,22 @@ impl Console {
 
     /// Makes the terminal the container's `/dev/console`.
     pub fn bind(&self, root: &Root) -> Result<()> {
-        let target = root.make_file("/dev/console", 0o666)?;
+        let dev = root.make_dir("/dev")?;
+        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::openat(
+            &dev,
+            "console",
+            flags | OFlags::EXCL,
+            Mode::from_raw_mode(0o666),
+        ) {
+            Ok(_) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(Error::from(e).within("make /dev/console")),
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let target = rustix::fs::openat(&dev, "console", flags, Mode::empty())?;
+        if FileType::from_raw_mode(stat(target.as_fd())?.st_mode).is_symlink() {
+            return Err(Error::new("/dev/console is a symbolic link"));
+        }
         let tree = clone_fd(self.slave.as_fd(), false).context(|| "clone the terminal")?;
         attach(&tree, target.as_fd()).context(|| "mount /dev/console")
     }

@@ -3,21 +3,22 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use hako_cgroup::{CgroupPath, Join};
-use hako_spec::runtime::{Config, NamespaceKind, Process, Status};
+use hako_cgroup::{Cgroup, CgroupPath, Host, Join, Membership};
+use hako_spec::runtime::{Config, Namespace, NamespaceKind, Process, State, Status};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
 use hako_sys::ns;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::console::{Console, connect_to};
-use super::init::{become_root, become_user, change_directory, own_stdio};
+use super::last::{Last, become_root, change_directory, own_stdio};
 use super::launch::reap;
 use super::namespaces::{file, flag};
 use super::program::{Passed, Program};
 use super::seccomp::{self, Prepared as Filter};
-use super::{identity, limits};
+use super::{identity, limits, shield};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
 use crate::rootfs::inroot::Root;
@@ -57,7 +58,7 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
         Status::Running | Status::Created => {}
         Status::Paused if request.ignore_paused => {}
         Status::Paused => return Err(Error::new(format!("container {id} is paused"))),
-        _ => return Err(Error::new(format!("container {id} is not running"))),
+        _ => return Err(container.not_running()),
     }
     let socket = request.console_socket.is_some() || request.console.is_some();
     if request.process.terminal != socket {
@@ -67,15 +68,19 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
         }));
     }
     let target = container.pidfd()?;
+    let joins = joined(container, config)?;
+    if joins & flags::NEWPID != 0 && joins & flags::NEWUSER == 0 {
+        shield::up()?;
+    }
     let proc = Proc::open()?;
     let mut cgroup = container.saved.cgroup();
     if let Some(sub) = &request.sub_cgroup {
         cgroup = cgroup.sub(&CgroupPath::parse(sub).context(|| "--cgroup")?);
     }
-    let join = cgroup.join().context(|| "open the container's cgroup")?;
-    let state = container.state(config, Status::Running);
+    let mut join = cgroup.join().context(|| "open the container's cgroup")?;
+    let state = container.state(Status::Running);
     let filter = match config.linux.as_ref().and_then(|l| l.seccomp.as_ref()) {
-        Some(profile) => Some(seccomp::prepare(profile, &state)?),
+        Some(profile) => Some(seccomp::prepare(profile)?),
         None => None,
     };
     let console = match (&request.console_socket, request.console.take()) {
@@ -85,28 +90,42 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
         ),
         (None, console) => console,
     };
-    let joins = joined(container, config)?;
     let (ours, theirs) = Channel::pair()?;
+    let root = open_root(container)?;
     // A pid namespace takes effect for children: the process is born inside.
     if joins & flags::NEWPID != 0 {
         ns::join(target.as_fd(), flags::NEWPID).context(|| "join the pid namespace")?;
     }
-    let inside = Inside {
-        config,
-        process: &request.process,
-        target: &target,
-        joins: joins & !flags::NEWPID,
-        root: open_root(container)?,
-        join: &join,
-        console,
-        filter: filter.as_ref(),
-        passed: request.passed,
-    };
     // The container's processes see the new one from its first moment, and so
     // does whoever may trace in there: it inherits this.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "hide from others")?;
-    match fork(0, join.v2_dir()).context(|| "make the process")? {
-        Forked::Child => inside.run(&theirs),
+    let forked = match fork(0, join.v2_dir()) {
+        // The container has made cgroups of its own and gone into them, and its
+        // top one may hold no processes any more (cgroups(7), "no internal
+        // processes").
+        Err(Errno::BUSY | Errno::OPNOTSUPP) if request.sub_cgroup.is_none() => {
+            join = first_process_cgroup(container)?;
+            fork(0, join.v2_dir())
+        }
+        other => other,
+    };
+    match forked.context(|| "make the process")? {
+        Forked::Child => {
+            let inside = Inside {
+                config,
+                process: &request.process,
+                proc: &proc,
+                state: &state,
+                target: &target,
+                joins: joins & !flags::NEWPID,
+                root,
+                join: &join,
+                console,
+                filter: filter.as_ref(),
+                passed: request.passed,
+            };
+            inside.run(&theirs)
+        }
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
             let pid = pid.as_raw_nonzero().get();
@@ -122,7 +141,7 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
 
 fn follow(request: &Request, proc: &Proc, channel: &Channel, pid: i32) -> Result<()> {
     match channel.receive()? {
-        Message::Ready => {}
+        Message::Ready => limits::raise(pid, &request.process.rlimits)?,
         Message::Failed(error) => return Err(error),
         Message::Closed => return Err(Error::new("the process was killed while it was set up")),
         other => return Err(Error::new(format!("unexpected message {other:?}"))),
@@ -169,9 +188,20 @@ fn joined(container: &Container, config: &Config) -> Result<u64> {
     Ok(joins)
 }
 
+/// Where the container's first process is now.
+fn first_process_cgroup(container: &Container) -> Result<Join> {
+    let pid = u32::try_from(container.saved.pid).ok();
+    let host = Host::detect().context(|| "find the cgroup hierarchies")?;
+    let at = Membership::of(pid).context(|| "find the cgroup of the container's process")?;
+    let join = Cgroup::of_process(&host, &at).join();
+    join.context(|| "open the cgroup of the container's process")
+}
+
 struct Inside<'a> {
     config: &'a Config,
     process: &'a Process,
+    proc: &'a Proc,
+    state: &'a State,
     target: &'a OwnedFd,
     joins: u64,
     root: OwnedFd,
@@ -204,18 +234,22 @@ impl Inside<'_> {
         if self.joins & flags::NEWUSER != 0 {
             become_root();
         }
-        if self.joins & flag(NamespaceKind::Mount) == 0 {
-            self.chroot()?;
+        if !self.config_makes_mount_namespace() {
+            // The container is a changed root in somebody else's namespace.
+            rustix::process::fchdir(&self.root).context(|| "change to the root")?;
+            rustix::process::chroot(".").context(|| "chroot")?;
         }
+        let open = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", open, Mode::empty()).context(|| "open the root")?;
+        let root = Root::new(root);
         rustix::process::setsid().context(|| "make a session")?;
-        change_directory(&self.process.cwd)?;
-        let user_namespace = self.has_user_namespace();
-        let console = self.open_console()?;
+        let in_directory = change_directory(&root, &self.process.cwd)?;
+        let console = self.open_console(&root)?;
         let report = self
             .filter
             .is_none_or(Filter::allows_report)
             .then(|| channel.fd());
-        let program = Program::prepare(self.process, self.passed, report)?;
+        let program = Program::prepare(self.process, &root, self.passed, self.filter, report)?;
         let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
         channel.send(&Message::Ready)?;
         channel.wait_go()?;
@@ -223,14 +257,23 @@ impl Inside<'_> {
             Some(console) => console.take()?,
             None => own_stdio(self.process.user.uid),
         }
-        become_user(
-            self.process,
-            self.config,
-            self.filter,
-            &sets,
-            user_namespace,
-        )?;
-        Ok(program.execute(self.passed, report))
+        let affinity = self.process.exec_cpu_affinity.as_ref();
+        if let Some(cpus) = affinity.and_then(|a| a.r#final.as_deref()) {
+            limits::affinity(cpus)?;
+        }
+        let pid = self.proc.own_pid()?;
+        let last = Last {
+            config: self.config,
+            process: self.process,
+            program: &program,
+            sets,
+            filter: self.filter.map(|filter| (filter, self.state, pid)),
+            user_namespace: self.namespace(NamespaceKind::User).is_some(),
+            late_directory: (!in_directory).then_some(&root),
+            passed: self.passed,
+            report,
+        };
+        last.go()
     }
 
     fn initial_affinity(&self) -> Option<&str> {
@@ -240,35 +283,21 @@ impl Inside<'_> {
             .and_then(|a| a.initial.as_deref())
     }
 
-    fn has_user_namespace(&self) -> bool {
-        self.config
-            .linux
-            .as_ref()
-            .is_some_and(|l| l.namespace(NamespaceKind::User).is_some())
+    fn namespace(&self, kind: NamespaceKind) -> Option<&Namespace> {
+        self.config.linux.as_ref()?.namespace(kind)
     }
 
-    /// Without a mount namespace of its own the container is a changed root.
-    fn chroot(&self) -> Result<()> {
-        let own = self
-            .config
-            .linux
-            .as_ref()
-            .and_then(|l| l.namespace(NamespaceKind::Mount));
-        if own.is_some() {
-            return Ok(());
-        }
-        rustix::process::fchdir(&self.root).context(|| "change to the root")?;
-        rustix::process::chroot(".").context(|| "chroot")
+    fn config_makes_mount_namespace(&self) -> bool {
+        let path = self.namespace(NamespaceKind::Mount).map(|n| &n.path);
+        path.is_some_and(|path| path.as_deref().is_none_or(str::is_empty))
     }
 
-    fn open_console(&self) -> Result<Option<Console>> {
+    fn open_console(&self, root: &Root) -> Result<Option<Console>> {
         let Some(socket) = &self.console else {
             return Ok(None);
         };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open("/", flags, Mode::empty()).context(|| "open the root")?;
         let size = self.process.console_size.as_ref();
-        let console = Console::open(&Root::new(root), size, self.process.user.uid)?;
+        let console = Console::open(root, size, self.process.user.uid)?;
         console.send(socket.as_fd())?;
         Ok(Some(console))
     }

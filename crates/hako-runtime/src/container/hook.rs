@@ -1,84 +1,227 @@
 //! Hooks (config.md, "POSIX-platform Hooks"): programs that are told the
 //! container's state on their standard input.
+//!
+//! A hook is executed through the sealed stub, because that of `startContainer`
+//! is a file of the image (CVE-2019-5736). Its input and output never block it
+//! or its time limit: they are served together with the wait for its end, which
+//! is the end of its process, whatever that left in the background.
 
-use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hako_spec::runtime::{Hook, State};
+use hako_sys::clone::{Forked, exit_now, fork};
+use hako_sys::{exec, fds, signal, stub};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
+use crate::log;
 
-/// Runs `hooks` in order; the first that fails stops the rest.
-pub fn run(name: &str, hooks: &[Hook], state: &State) -> Result<()> {
+/// As much of a failing hook's output is shown, from its end.
+const SHOWN: usize = 4096;
+
+/// Runs `hooks` in order; the first that fails stops the rest. `dir` is where
+/// they start.
+pub fn run(name: &str, hooks: &[Hook], state: &State, dir: Option<&Path>) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let state = serde_json::to_vec(state)?;
     for (at, hook) in hooks.iter().enumerate() {
-        one(hook, &state).context(|| format!("{name} hook #{at} {}", hook.path))?;
+        one(hook, &state, dir)
+            .map_err(|e| Error::of(Kind::Hook, e.to_string()))
+            .context(|| format!("{name} hook #{at} {}", hook.path))?;
     }
     Ok(())
 }
 
-fn one(hook: &Hook, state: &[u8]) -> Result<()> {
-    let mut command = Command::new(&hook.path);
-    if let Some((name, rest)) = hook.args.split_first() {
-        command.arg0(name).args(rest);
-    }
-    command.env_clear();
-    command.envs(hook.env.iter().filter_map(|e| e.split_once('=')));
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook need not read its input.
-        let _ = stdin.write_all(state);
-    }
-    if let Some(seconds) = hook.timeout {
-        let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        if !ends_within(&child, limit)? {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(Error::new(format!(
-                "no end within its timeout of {seconds} s"
-            )));
+/// Runs every one of `hooks`; those that fail are warnings (poststop).
+pub fn run_all(name: &str, hooks: &[Hook], state: &State) {
+    let dir = Some(Path::new(&state.bundle)).filter(|d| d.is_dir());
+    for one in hooks {
+        if let Err(e) = run(name, std::slice::from_ref(one), state, dir) {
+            log::warn(&e.to_string());
         }
     }
-    let out = child.wait_with_output()?;
-    if out.status.success() {
-        return Ok(());
-    }
-    let mut text = out.status.to_string();
-    for (name, said) in [("stdout", &out.stdout), ("stderr", &out.stderr)] {
-        let said = String::from_utf8_lossy(said);
-        if !said.trim().is_empty() {
-            text = format!("{text}, {name}: {}", said.trim());
-        }
-    }
-    Err(Error::new(text))
 }
 
-fn ends_within(child: &std::process::Child, limit: Duration) -> Result<bool> {
-    let pid = rustix::process::Pid::from_child(child);
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let end = Instant::now() + limit;
+fn one(hook: &Hook, state: &[u8], dir: Option<&Path>) -> Result<()> {
+    let strings = |list: &[String]| {
+        list.iter()
+            .map(|s| CString::new(s.as_str()))
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|_| Error::new("an argument holds a NUL byte"))
+    };
+    let path = CString::new(hook.path.as_str()).map_err(|_| Error::new("NUL in the path"))?;
+    let mut argv = strings(&hook.args)?;
+    if argv.is_empty() {
+        argv.push(path.clone());
+    }
+    let env = strings(&hook.env)?;
+    let (stdin, input) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (output, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (report, errors) = pipe_with(PipeFlags::CLOEXEC)?;
+    let stub = stub::make(&path, Some(errors.as_fd())).context(|| "make the exec stub")?;
+    match fork(0, None).context(|| "fork")? {
+        Forked::Child => {
+            let errno = become_hook(&stub, [&stdin, &stdout, &stdout], &errors, dir, &argv, &env);
+            let _ = rustix::io::write(&errors, &errno.raw_os_error().to_ne_bytes());
+            exit_now(126)
+        }
+        Forked::Parent { pidfd, .. } => {
+            drop((stdin, stdout, errors, stub));
+            let limit = hook.timeout.and_then(|s| u64::try_from(s).ok());
+            serve(&pidfd, input, &output, &report, state, limit)
+        }
+    }
+}
+
+/// Returns only on failure.
+fn become_hook(
+    stub: &OwnedFd,
+    stdio: [&OwnedFd; 3],
+    errors: &OwnedFd,
+    dir: Option<&Path>,
+    argv: &[CString],
+    env: &[CString],
+) -> Errno {
+    let prepare = || -> rustix::io::Result<()> {
+        if let Some(dir) = dir {
+            // As runc's and crun's hooks, which find the bundle there.
+            let _ = rustix::process::chdir(dir);
+        }
+        rustix::stdio::dup2_stdin(stdio[0])?;
+        rustix::stdio::dup2_stdout(stdio[1])?;
+        rustix::stdio::dup2_stderr(stdio[2])?;
+        fds::cloexec_from(3)?;
+        fds::keep_on_exec(errors.as_fd())?;
+        signal::reset()
+    };
+    match prepare() {
+        Ok(()) => exec::at(stub.as_fd(), c"", argv, env),
+        Err(e) => e,
+    }
+}
+
+/// Feeds the hook, listens to it and waits for its end.
+fn serve(
+    pidfd: &OwnedFd,
+    input: OwnedFd,
+    output: &OwnedFd,
+    report: &OwnedFd,
+    state: &[u8],
+    limit: Option<u64>,
+) -> Result<()> {
+    rustix::io::ioctl_fionbio(&input, true)?;
+    rustix::io::ioctl_fionbio(output, true)?;
+    let end = limit.and_then(|s| Instant::now().checked_add(Duration::from_secs(s)));
+    let mut input = Some(input);
+    let mut rest = state;
+    let mut said = Said::default();
+    let mut open = true;
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let left = Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
-            Err(rustix::io::Errno::INTR) => {}
+        let mut fds = vec![PollFd::new(pidfd, PollFlags::IN)];
+        if open {
+            fds.push(PollFd::new(output, PollFlags::IN));
+        }
+        if let Some(input) = &input {
+            fds.push(PollFd::new(input, PollFlags::OUT));
+        }
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let left = left.map(|d| Timespec::try_from(d).unwrap_or_default());
+        match poll(&mut fds, left.as_ref()) {
+            Ok(0) => {
+                let _ = signal::send(pidfd.as_fd(), 9);
+                super::launch::reap(pidfd);
+                let seconds = limit.unwrap_or_default();
+                return Err(Error::new(format!(
+                    "no end within its timeout of {seconds} s{said}"
+                )));
+            }
+            Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
+        }
+        let ended = fds.first().is_some_and(|f| !f.revents().is_empty());
+        if let Some(fd) = &input {
+            match rustix::io::write(fd, rest) {
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // A hook need not read its input.
+                Err(_) => rest = &[],
+            }
+            if rest.is_empty() {
+                input = None;
+            }
+        }
+        open = open && said.hear(output);
+        if ended {
+            break;
+        }
+    }
+    let mut errno = [0; 4];
+    if rustix::io::read(report, &mut errno) == Ok(4) {
+        super::launch::reap(pidfd);
+        return Err(Errno::from_raw_os_error(i32::from_ne_bytes(errno)).into());
+    }
+    let status = loop {
+        match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Err(Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    match status.as_ref().map(outcome) {
+        Some(None) => Ok(()),
+        Some(Some(text)) => Err(Error::new(format!("{text}{said}"))),
+        None => Err(Error::new("its end was not seen")),
+    }
+}
+
+/// Nothing for success.
+fn outcome(status: &WaitIdStatus) -> Option<String> {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(0), _) => None,
+        (Some(code), _) => Some(format!("exit status {code}")),
+        (None, Some(signal)) => Some(format!("killed by signal {signal}")),
+        (None, None) => Some("ended in an unknown way".to_owned()),
+    }
+}
+
+/// The end of what a hook has written.
+#[derive(Default)]
+struct Said(Vec<u8>);
+
+impl Said {
+    /// Reads what is there; false when there will be no more.
+    fn hear(&mut self, from: &OwnedFd) -> bool {
+        let mut buffer = [0; SHOWN];
+        loop {
+            match rustix::io::read(from, &mut buffer) {
+                Ok(0) => return false,
+                Ok(n) => {
+                    self.0
+                        .extend_from_slice(buffer.get(..n).unwrap_or_default());
+                    let surplus = self.0.len().saturating_sub(SHOWN);
+                    self.0.drain(..surplus);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = String::from_utf8_lossy(&self.0);
+        match text.trim() {
+            "" => Ok(()),
+            text => write!(f, ", output: {text}"),
         }
     }
 }

@@ -60,7 +60,7 @@ pub const NAMES: &[&str] = &[
 ];
 
 /// The five sets, as the kernel can grant them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sets {
     bounding: CapabilitySet,
     effective: CapabilitySet,
@@ -93,13 +93,19 @@ impl Sets {
             }
             set
         };
-        let sets = Sets {
+        let asked = Sets {
             bounding: set(&caps.bounding),
             effective: set(&caps.effective),
             permitted: set(&caps.permitted),
             inheritable: set(&caps.inheritable),
             ambient: set(&caps.ambient),
         };
+        let sets = asked.consistent();
+        if sets != asked {
+            log::warn(
+                "capabilities that cannot be granted: effective ones must be permitted, inheritable ones in the bounding set, ambient ones permitted and inheritable",
+            );
+        }
         if !left_out.is_empty() {
             log::warn(&format!(
                 "capabilities that cannot be granted: {}",
@@ -107,6 +113,17 @@ impl Sets {
             ));
         }
         Ok(sets)
+    }
+
+    /// As far as the kernel takes them (capabilities(7)).
+    fn consistent(self) -> Self {
+        let inheritable = self.inheritable & self.bounding;
+        Sets {
+            effective: self.effective & self.permitted,
+            inheritable,
+            ambient: self.ambient & self.permitted & inheritable,
+            ..self
+        }
     }
 }
 

@@ -4,22 +4,23 @@
 //! the runtime over the channel. Until it becomes the sealed stub it is not
 //! dumpable, so that nobody inside can look into it or at its executable.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use hako_cgroup::Join;
 use hako_spec::runtime::{Config, NamespaceKind, Process, State, Status};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
-use hako_sys::{keyring, link, ns, signal};
+use hako_sys::{keyring, link, ns};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use rustix::thread::{set_no_new_privs, set_thread_res_gid, set_thread_res_uid};
 
 use super::console::Console;
+use super::last::{Last, become_root, change_directory, own_stdio};
 use super::namespaces::Namespaces;
 use super::program::{Passed, Program};
 use super::seccomp::Prepared as Filter;
-use super::{hook, identity, limits};
+use super::{check, hook, identity};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
 use crate::rootfs::{self, Plan};
@@ -86,13 +87,7 @@ impl Init<'_> {
     /// the container's process.
     fn stage(&self, channel: &Channel) -> Result<Option<()>> {
         self.enter_cgroups()?;
-        self.namespaces.enter()?;
-        let joined_user = self
-            .namespaces
-            .join
-            .iter()
-            .any(|(kind, _)| *kind == NamespaceKind::User);
-        if joined_user {
+        if self.namespaces.enter()? {
             become_root();
         }
         let mut new = self.namespaces.new;
@@ -107,6 +102,8 @@ impl Init<'_> {
         if new & flags::NEWTIME != 0 {
             self.time_offsets()?;
         }
+        // Its child may be born into a pid namespace where others look on.
+        self.hide()?;
         match fork(flags::PARENT, None).context(|| "fork")? {
             Forked::Parent { pid, .. } => {
                 channel.send(&Message::Pid(pid.as_raw_nonzero().get()))?;
@@ -114,6 +111,10 @@ impl Init<'_> {
             }
             Forked::Child => Ok(None),
         }
+    }
+
+    fn hide(&self) -> Result<()> {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "hide from others")
     }
 
     fn time_offsets(&self) -> Result<()> {
@@ -148,7 +149,7 @@ impl Init<'_> {
                 ns::unshare(flags::NEWCGROUP).context(|| "make a cgroup namespace")?;
             }
         }
-        set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "hide from others")?;
+        self.hide()?;
         rustix::process::setsid().context(|| "make a session")?;
         if !self.no_new_keyring {
             self.keyring()?;
@@ -169,6 +170,7 @@ impl Init<'_> {
                 "createContainer",
                 &hooks.create_container,
                 &self.state(Status::Creating),
+                Some(Path::new(self.plan.bundle)),
             )?;
         }
         rootfs::enter(&self.plan, &prepared)?;
@@ -176,9 +178,15 @@ impl Init<'_> {
         let console = self.console(&prepared)?;
         rootfs::finish(&self.plan, &prepared)?;
         self.sysctls()?;
-        change_directory(&self.process.cwd)?;
+        let in_directory = change_directory(&prepared.root, &self.process.cwd)?;
         let report = self.reporting(channel);
-        let program = Program::prepare(self.process, self.passed, report)?;
+        let program = Program::prepare(
+            self.process,
+            &prepared.root,
+            self.passed,
+            self.filter,
+            report,
+        )?;
         let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
         if let Some(console) = console {
             console.take()?;
@@ -192,18 +200,23 @@ impl Init<'_> {
                 "startContainer",
                 &hooks.start_container,
                 &self.state(Status::Created),
+                None,
             )?;
         }
-        drop(prepared);
-        let user_namespace = self.namespaces.has(NamespaceKind::User);
-        become_user(
-            self.process,
-            self.config,
-            self.filter,
-            &sets,
-            user_namespace,
-        )?;
-        Ok(program.execute(self.passed, self.reporting(channel)))
+        let mut state = self.state(Status::Created);
+        state.pid = self.proc.own_pid()?;
+        let last = Last {
+            config: self.config,
+            process: self.process,
+            program: &program,
+            sets,
+            filter: self.filter.map(|filter| (filter, &state, state.pid)),
+            user_namespace: self.namespaces.has(NamespaceKind::User),
+            late_directory: (!in_directory).then_some(&prepared.root),
+            passed: self.passed,
+            report: self.reporting(channel),
+        };
+        last.go()
     }
 
     /// The channel, unless the filter would forbid the stub to close it.
@@ -212,25 +225,33 @@ impl Init<'_> {
         can.then(|| channel.fd())
     }
 
-    /// Tells that all is made, and waits for `start`: on a call to the socket,
-    /// whose connection takes the channel's place, or on the runtime's word.
+    /// Tells that all is made, and waits for the runtime's word that it is on
+    /// record (without which this process would be nobody's), and then for
+    /// `start`: a call to the socket, whose connection takes the channel's place.
     fn await_start(&self, channel: &mut Channel) -> Result<()> {
         channel.send(&Message::Ready)?;
+        channel.wait_go()?;
         let Some(listener) = &self.listener else {
-            return channel.wait_go();
+            return Ok(());
         };
-        let number = channel.fd().as_raw_fd();
-        let call = loop {
-            match accept_with(listener, SocketFlags::CLOEXEC) {
-                Err(Errno::INTR) => {}
-                other => break other.context(|| "wait for start")?,
+        loop {
+            let call = match accept_with(listener, SocketFlags::CLOEXEC) {
+                Err(Errno::INTR) => continue,
+                other => other.context(|| "wait for start")?,
+            };
+            // The stub knows the channel by its number.
+            channel
+                .replace(&call)
+                .context(|| "take over the channel's descriptor")?;
+            // A caller may have gone before its word: another was first, or it
+            // was killed. Then the next one is waited for.
+            match channel.receive() {
+                Ok(Message::Closed) => {}
+                Ok(Message::Go) => return Ok(()),
+                Ok(other) => return Err(Error::new(format!("unexpected message {other:?}"))),
+                Err(e) => return Err(e),
             }
-        };
-        // The stub knows the channel by its number.
-        channel
-            .replace(&call)
-            .context(|| format!("take over descriptor {number}"))?;
-        channel.wait_go()
+        }
     }
 
     fn state(&self, status: Status) -> State {
@@ -245,10 +266,11 @@ impl Init<'_> {
             .map_err(|_| Error::new("the id holds a NUL byte"))?;
         match keyring::join_new_session(&name) {
             // No keyrings in this kernel, or none left for this user.
-            Err(Errno::NOSYS | Errno::DQUOT) => return Ok(()),
-            other => other.context(|| "make a session keyring")?,
-        };
-        Ok(())
+            Err(Errno::NOSYS | Errno::DQUOT) => Ok(()),
+            // The container's user, who is not this one, is to find it.
+            Ok(id) => keyring::allow_user_search(id).context(|| "open the session keyring"),
+            Err(e) => Err(Error::from(e).within("make a session keyring")),
+        }
     }
 
     fn names(&self) -> Result<()> {
@@ -281,148 +303,11 @@ impl Init<'_> {
             return Ok(());
         };
         for (key, value) in &linux.sysctl {
-            let path = format!("sys/{}", sysctl_path(key));
+            let path = format!("sys/{}", check::sysctl_path(key));
             self.proc
                 .write(&path, value.as_bytes())
                 .context(|| format!("set sysctl {key} to {value:?}"))?;
         }
         Ok(())
-    }
-}
-
-/// `net.ipv4.ip_forward` is the file `net/ipv4/ip_forward`; a name with slashes
-/// keeps its dots (sysctl.d(5)).
-fn sysctl_path(key: &str) -> String {
-    match key.find(['.', '/']).and_then(|at| key.as_bytes().get(at)) {
-        Some(b'.') => key
-            .chars()
-            .map(|c| match c {
-                '.' => '/',
-                '/' => '.',
-                c => c,
-            })
-            .collect(),
-        _ => key.to_owned(),
-    }
-}
-
-/// Root of the user namespace, where that is mapped; a process whose id is not
-/// mapped could not own anything it makes.
-pub fn become_root() {
-    let (uid, gid) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
-    // Refused where no root is mapped: then the process stays who it is, with
-    // all capabilities of the namespace.
-    let _ = set_thread_res_gid(gid, gid, gid);
-    let _ = set_thread_res_uid(uid, uid, uid);
-}
-
-/// Changes to `path`, which is made where missing, and sees that it lies in the
-/// container's root (CVE-2024-21626: a descriptor of the host, or a racing
-/// rename, would lead out).
-pub fn change_directory(path: &str) -> Result<()> {
-    let change = || match rustix::process::chdir(path) {
-        Err(Errno::NOENT) => {
-            // Inside the container's root by now: strings cannot leave it.
-            std::fs::create_dir_all(path)?;
-            Ok(rustix::process::chdir(path)?)
-        }
-        other => Ok::<(), Error>(other?),
-    };
-    change().context(|| format!("change to process.cwd {path:?}"))?;
-    verify_directory()
-}
-
-/// Sees that the current directory is below the root: getcwd(2) prefixes
-/// others with "(unreachable)".
-pub fn verify_directory() -> Result<()> {
-    match rustix::process::getcwd(Vec::new()) {
-        Ok(cwd) if cwd.as_bytes().first() == Some(&b'/') => Ok(()),
-        _ => Err(Error::new("process.cwd is outside of the container's root")),
-    }
-}
-
-/// Standard input and output belong to the user, who may open them again by
-/// `/dev/stdout`. What cannot be given away stays as it is.
-pub fn own_stdio(uid: u32) {
-    let null = rustix::fs::makedev(1, 3);
-    for fd in [
-        rustix::stdio::stdin(),
-        rustix::stdio::stdout(),
-        rustix::stdio::stderr(),
-    ] {
-        let Ok(meta) = rustix::fs::fstat(fd) else {
-            continue;
-        };
-        if meta.st_uid != uid && meta.st_rdev != null {
-            let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None);
-        }
-    }
-}
-
-/// The last steps, for a container's first process and for those of exec:
-/// limits, identity, filter. What needs privilege comes first.
-pub fn become_user(
-    process: &Process,
-    config: &Config,
-    filter: Option<&Filter>,
-    sets: &identity::Sets,
-    user_namespace: bool,
-) -> Result<()> {
-    if let Some(scheduler) = &process.scheduler {
-        limits::scheduler(scheduler)?;
-    }
-    if let Some(priority) = &process.io_priority {
-        limits::io_priority(priority)?;
-    }
-    if let Some(linux) = &config.linux {
-        if let Some(policy) = &linux.memory_policy {
-            limits::memory_policy(policy)?;
-        }
-        if let Some(personality) = &linux.personality {
-            limits::personality(personality)?;
-        }
-    }
-    if let Some(cpus) = process
-        .exec_cpu_affinity
-        .as_ref()
-        .and_then(|a| a.r#final.as_deref())
-    {
-        limits::affinity(cpus)?;
-    }
-    limits::rlimits(&process.rlimits)?;
-    signal::reset().context(|| "reset signals")?;
-    identity::umask(&process.user);
-    // Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to go.
-    let early = filter.filter(|_| !process.no_new_privileges);
-    if let Some(filter) = early {
-        filter.load()?;
-    }
-    identity::assume(&process.user, sets, user_namespace)?;
-    if process.no_new_privileges {
-        set_no_new_privs(true).context(|| "set no_new_privs")?;
-        if let Some(filter) = filter {
-            filter.load()?;
-        }
-    }
-    // The user may lack the directory's permissions where root had them.
-    verify_directory()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sysctl_path;
-
-    #[test]
-    fn sysctl_names() {
-        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
-        assert_eq!(
-            sysctl_path("net/ipv4/conf/eth0.1/forwarding"),
-            "net/ipv4/conf/eth0.1/forwarding"
-        );
-        assert_eq!(
-            sysctl_path("net.ipv4.conf.eth0/1.forwarding"),
-            "net/ipv4/conf/eth0.1/forwarding"
-        );
-        assert_eq!(sysctl_path("kernel"), "kernel");
     }
 }

@@ -7,25 +7,24 @@ use std::path::{Path, PathBuf};
 use hako_cgroup::{Cgroup, CgroupPath, Devices, Host, Join, Options as CgroupOptions, Permission};
 use hako_spec::id::ContainerId;
 use hako_spec::runtime::validate::{self, Purpose};
-use hako_spec::runtime::{
-    Config, DeviceKind, DeviceRule, Hooks, NamespaceKind, Process, Resources, State, Status,
-};
+use hako_spec::runtime::{Config, Hook, NamespaceKind, Process, Resources, State, Status};
 use hako_sys::clone::{Forked, flags, fork};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::console::connect_to;
 use super::init::Init;
 use super::namespaces::Namespaces;
+use super::parent::Parent;
 use super::program::Passed;
 use super::seccomp;
-use super::{hook, userns};
+use super::{check, hook, shield};
 use crate::error::{Context, Error, Result};
-use crate::proc::{Identity, Proc};
-use crate::rootfs::{Plan, cgroup::Own};
+use crate::proc::Proc;
+use crate::rootfs::{Plan, Sources, cgroup::Own};
 use crate::state::{Container, Directory, Saved, write_whole};
 use crate::sync::{Channel, Message};
 
@@ -72,17 +71,22 @@ pub struct Launched {
 }
 
 /// Undoes what was made, unless it was [kept](Guard::keep).
-struct Guard {
+pub struct Guard {
     dir: Directory,
     cgroup: Option<Cgroup>,
-    process: Option<OwnedFd>,
+    cgroup_existed: bool,
+    /// The container's process, or its first stage.
+    pub process: Option<OwnedFd>,
+    /// Hooks to run when all is undone, once others have run ("continue the
+    /// lifecycle at step 12", runtime.md).
+    pub poststop: Vec<Hook>,
+    state: State,
     kept: bool,
 }
 
 impl Guard {
-    fn keep(mut self) -> Directory {
+    fn keep(mut self) {
         self.kept = true;
-        self.dir.clone()
     }
 }
 
@@ -97,9 +101,13 @@ impl Drop for Guard {
         }
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.kill(9);
-            let _ = cgroup.delete();
+            if !self.cgroup_existed {
+                let _ = cgroup.delete();
+            }
         }
         let _ = self.dir.remove();
+        self.state.status = Status::Stopped;
+        hook::run_all("poststop", &self.poststop, &self.state);
     }
 }
 
@@ -120,37 +128,50 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         .ok_or_else(|| Error::new("config.json has no process: there is nothing to start"))?;
     let rootfs = rootfs_of(&config, &request.bundle)?;
     check_terminal(&request, &process)?;
-    check_supported(&config, &process)?;
     let namespaces = Namespaces::plan(config.linux.as_ref())?;
+    check::all(&config, &process, &namespaces)?;
+    if namespaces.joins(NamespaceKind::Pid) && !namespaces.has(NamespaceKind::User) {
+        shield::up()?;
+    }
     let proc = Proc::open()?;
+    let host = Host::detect().context(|| "find the cgroup hierarchies")?;
+    let cgroup_path = cgroup_path(&config, &request.id)?;
 
     let dir = Directory::make(request.root, &request.id)?;
+    let mut container = Container {
+        dir: dir.clone(),
+        saved: Saved::new(&request.id, bundle, &rootfs, &config),
+    };
     let mut guard = Guard {
         dir: dir.clone(),
         cgroup: None,
+        cgroup_existed: false,
         process: None,
+        poststop: Vec::new(),
+        state: container.state(Status::Creating),
         kept: false,
     };
-    let mut saved = Saved::new(&request.id, bundle, &rootfs);
+    // The cgroup is on record before it exists: what a killed create leaves
+    // can be found by it.
+    container
+        .saved
+        .set_cgroup(&free_cgroup(&host, &cgroup_path)?);
     write_whole(&dir.file("config.json"), &bytes)?;
-    dir.save(&saved)?;
-
-    let host = Host::detect().context(|| "find the cgroup hierarchies")?;
-    let cgroup = make_cgroup(&host, &request, &config, &namespaces)?;
-    saved.set_cgroup(&cgroup);
+    dir.save(&container.saved)?;
+    let cgroup = make_cgroup(&host, &cgroup_path, &request, &config, &namespaces)?;
+    container.saved.set_cgroup(&cgroup);
+    container.saved.cgroup_existed = cgroup.existed();
+    guard.cgroup_existed = cgroup.existed();
     let own = own_cgroups(&host, &cgroup);
     let join = cgroup.join().context(|| "open the cgroup")?;
     guard.cgroup = Some(cgroup);
-    dir.save(&saved)?;
 
-    let mut container = Container { dir, saved };
-    let state = container.state(&config, Status::Creating);
     let filter = match config.linux.as_ref().and_then(|l| l.seccomp.as_ref()) {
-        Some(profile) => Some(seccomp::prepare(profile, &state)?),
+        Some(profile) => Some(seccomp::prepare(profile)?),
         None => None,
     };
     let listener = match request.for_start {
-        true => Some(listen_at(&container.dir.start_socket())?),
+        true => Some(listen_at(&dir.start_socket())?),
         false => None,
     };
     let console = match (&request.console_socket, request.console) {
@@ -162,22 +183,28 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     };
     let late_cgroup_namespace =
         namespaces.makes(NamespaceKind::Cgroup) && !container.saved.cgroup_v1.is_empty();
+    let user_namespace = namespaces.has(NamespaceKind::User);
+    let sources = match user_namespace {
+        true => Sources::open(&config, bundle, &rootfs)?,
+        false => Sources::default(),
+    };
     let plan = Plan {
         config: &config,
         bundle,
         rootfs: &rootfs,
+        sources,
         host: &host,
         cgroups: &own,
         mount_namespace: namespaces.has(NamespaceKind::Mount),
         new_mount_namespace: namespaces.makes(NamespaceKind::Mount),
         cgroup_namespace: namespaces.has(NamespaceKind::Cgroup),
-        user_namespace: namespaces.has(NamespaceKind::User),
+        user_namespace,
         no_pivot: request.no_pivot,
     };
     let init = Init {
         config: &config,
         process: &process,
-        state,
+        state: container.state(Status::Creating),
         plan,
         namespaces: &namespaces,
         join: &join,
@@ -205,17 +232,20 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     } else {
         parent.adopt(pid, &pidfd)?;
         if namespaces.makes(NamespaceKind::User) {
-            parent.map()?;
+            parent.map(pid)?;
         }
     }
     parent.until_ready()?;
 
-    container.dir.save(&container.saved)?;
+    dir.save(&container.saved)?;
     if let Some(path) = &request.pid_file {
         write_whole(path, container.saved.pid.to_string().as_bytes())
             .context(|| format!("pid file {}", path.display()))?;
     }
-    container.dir = guard.keep();
+    if request.for_start {
+        ours.send(&Message::Go)?;
+    }
+    guard.keep();
     Ok(Launched {
         container,
         config,
@@ -280,78 +310,37 @@ fn check_terminal(request: &Request<'_>, process: &Process) -> Result<()> {
     }
 }
 
-/// What this runtime or this kernel cannot do is refused before anything is
-/// made: a container must not lack what it was promised.
-fn check_supported(config: &Config, process: &Process) -> Result<()> {
-    let linux = config.linux.as_ref();
-    let asked = [
-        (
-            "linux.netDevices",
-            linux.is_some_and(|l| !l.net_devices.is_empty()),
-        ),
-        (
-            "linux.intelRdt",
-            linux.is_some_and(|l| l.intel_rdt.is_some()),
-        ),
-    ];
-    if let Some((field, _)) = asked.iter().find(|(_, asked)| *asked) {
-        return Err(Error::new(format!("{field} is not supported")));
-    }
-    let enabled = |path: &str| std::fs::exists(path).unwrap_or(false);
-    let named = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
-    if named(&process.apparmor_profile) {
-        return Err(Error::new(match enabled("/sys/kernel/security/apparmor") {
-            true => "process.apparmorProfile is not supported",
-            false => "process.apparmorProfile is set, but AppArmor is not enabled on this host",
-        }));
-    }
-    let label = named(&process.selinux_label) || linux.is_some_and(|l| named(&l.mount_label));
-    if label {
-        return Err(Error::new(match enabled("/sys/fs/selinux/enforce") {
-            true => "SELinux labels are not supported",
-            false => "an SELinux label is set, but SELinux is not enabled on this host",
-        }));
-    }
-    Ok(())
+fn cgroup_path(config: &Config, id: &ContainerId) -> Result<CgroupPath> {
+    let path = config
+        .linux
+        .as_ref()
+        .and_then(|l| l.cgroups_path.as_deref());
+    CgroupPath::resolve(path, id.as_str()).context(|| "linux.cgroupsPath")
 }
 
-/// Devices that every container may use besides those of its configuration, as
-/// runc has them: nodes may be made but not opened; the default devices,
-/// terminals and the console are open.
-fn default_device_rules() -> Vec<DeviceRule> {
-    let rule = |kind, major, minor, access: &str| DeviceRule {
-        allow: true,
-        kind: Some(kind),
-        major,
-        minor,
-        access: Some(access.to_owned()),
-        ..DeviceRule::default()
-    };
-    let mut rules = vec![
-        rule(DeviceKind::Char, None, None, "m"),
-        rule(DeviceKind::Block, None, None, "m"),
-    ];
-    for (_, major, minor) in crate::rootfs::device::DEFAULTS {
-        let (major, minor) = (Some(i64::from(*major)), Some(i64::from(*minor)));
-        rules.push(rule(DeviceKind::Char, major, minor, "rwm"));
+/// The cgroup at `path`, which must not be anybody's: deleting the container
+/// kills all that is in it.
+fn free_cgroup(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
+    let cgroup = Cgroup::at(host, path);
+    let pids = cgroup.pids().context(|| "look into the cgroup")?;
+    match pids.first() {
+        None => Ok(cgroup),
+        Some(pid) => Err(Error::new(format!(
+            "cgroup {path} is in use by process {pid}"
+        ))),
     }
-    rules.push(rule(DeviceKind::Char, Some(136), None, "rwm"));
-    rules.push(rule(DeviceKind::Char, Some(5), Some(1), "rwm"));
-    rules.push(rule(DeviceKind::Char, Some(5), Some(2), "rwm"));
-    rules
 }
 
 fn make_cgroup(
     host: &Host,
+    path: &CgroupPath,
     request: &Request<'_>,
     config: &Config,
     namespaces: &Namespaces,
 ) -> Result<Cgroup> {
     let linux = config.linux.as_ref();
-    let path = linux.and_then(|l| l.cgroups_path.as_deref());
-    let path = CgroupPath::resolve(path, request.id.as_str()).context(|| "linux.cgroupsPath")?;
-    let mut resources: Resources = linux.and_then(|l| l.resources.clone()).unwrap_or_default();
-    resources.devices.extend(default_device_rules());
+    let none = Resources::default();
+    let resources = linux.and_then(|l| l.resources.as_ref()).unwrap_or(&none);
     let user = namespaces.has(NamespaceKind::User);
     let options = CgroupOptions {
         permission: match request.rootless_cgroups {
@@ -364,7 +353,11 @@ fn make_cgroup(
             Devices::Apply
         },
     };
-    Cgroup::create(host, &path, &resources, &options).context(|| "make the cgroup")
+    let cgroup = Cgroup::create(host, path, resources, &options).context(|| "make the cgroup")?;
+    if cgroup.existed() && cgroup.is_frozen().unwrap_or(false) {
+        return Err(Error::new(format!("cgroup {path} is frozen")));
+    }
+    Ok(cgroup)
 }
 
 /// The container's cgroups as a cgroup mount shows them.
@@ -431,106 +424,6 @@ fn start_process(init: Init<'_>, join: &Join, channel: Channel) -> Result<(i32, 
         Forked::Child if staged => init.run_staged(channel),
         Forked::Child => init.run(channel),
         Forked::Parent { pid, pidfd } => Ok((pid.as_raw_nonzero().get(), pidfd)),
-    }
-}
-
-/// The runtime's side while the process sets itself up.
-struct Parent<'a> {
-    proc: &'a Proc,
-    config: &'a Config,
-    process: &'a Process,
-    container: &'a mut Container,
-    channel: &'a Channel,
-    guard: &'a mut Guard,
-}
-
-impl Parent<'_> {
-    /// Takes the process behind `pidfd` as the container's.
-    fn adopt(&mut self, pid: i32, pidfd: &OwnedFd) -> Result<()> {
-        self.container.saved.pid = pid;
-        self.container.saved.pid_start = Identity::of(pid)
-            .ok_or_else(|| Error::new("the container's process ended at once"))?
-            .start;
-        self.guard.process = Some(pidfd.try_clone()?);
-        if let Some(score) = self.process.oom_score_adj {
-            self.proc
-                .write(
-                    &format!("{pid}/oom_score_adj"),
-                    score.to_string().as_bytes(),
-                )
-                .context(|| format!("set process.oomScoreAdj to {score}"))?;
-        }
-        Ok(())
-    }
-
-    fn map(&self) -> Result<()> {
-        self.map_pid(self.container.saved.pid)
-    }
-
-    fn map_pid(&self, pid: i32) -> Result<()> {
-        if let Some(linux) = &self.config.linux {
-            userns::map(self.proc, pid, linux).context(|| "map ids")?;
-        }
-        self.channel.send(&Message::Go)
-    }
-
-    /// Serves the first stage until it has made the container's process.
-    fn follow_stage(&mut self, stage_pid: i32) -> Result<OwnedFd> {
-        let stage = self
-            .guard
-            .process
-            .take()
-            .ok_or_else(|| Error::new("the first stage is gone"))?;
-        let result = loop {
-            match self.channel.receive() {
-                Ok(Message::Map) => {
-                    if let Err(e) = self.map_pid(stage_pid) {
-                        break Err(e);
-                    }
-                }
-                Ok(Message::Pid(pid)) => break Ok(pid),
-                Ok(Message::Failed(error)) | Err(error) => break Err(error),
-                Ok(Message::Closed) => break Err(Error::new("the first stage was killed")),
-                Ok(other) => break Err(Error::new(format!("unexpected message {other:?}"))),
-            }
-        };
-        if result.is_err() {
-            let _ = hako_sys::signal::send(stage.as_fd(), 9);
-        }
-        reap(&stage);
-        // Our child by CLONE_PARENT: the number is its until we reap it.
-        let number = result?;
-        let pid = Pid::from_raw(number).ok_or_else(|| Error::new(format!("pid {number}")))?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).context(|| "open the process")?;
-        self.adopt(number, &pidfd)?;
-        Ok(pidfd)
-    }
-
-    fn until_ready(&mut self) -> Result<()> {
-        loop {
-            match self.channel.receive()? {
-                Message::Ready => return Ok(()),
-                Message::Hooks => {
-                    self.runtime_hooks()?;
-                    self.channel.send(&Message::Go)?;
-                }
-                Message::Failed(error) => return Err(error),
-                Message::Closed => {
-                    return Err(Error::new(
-                        "the container's process was killed while it was set up",
-                    ));
-                }
-                other => return Err(Error::new(format!("unexpected message {other:?}"))),
-            }
-        }
-    }
-
-    fn runtime_hooks(&self) -> Result<()> {
-        let none = Hooks::default();
-        let hooks = self.config.hooks.as_ref().unwrap_or(&none);
-        let state: State = self.container.state(self.config, Status::Creating);
-        hook::run("prestart", &hooks.prestart, &state)?;
-        hook::run("createRuntime", &hooks.create_runtime, &state)
     }
 }
 

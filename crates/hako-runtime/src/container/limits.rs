@@ -7,7 +7,7 @@ use hako_spec::runtime::{
     PersonalityDomain, Rlimit, Scheduler, SchedulerFlag, SchedulerPolicy,
 };
 use hako_sys::sched;
-use rustix::process::{Resource, setrlimit};
+use rustix::process::{Pid, Resource, getrlimit, prlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::error::{Context, Error, Result};
@@ -32,21 +32,47 @@ const RESOURCES: &[(&str, Resource)] = &[
     ("RLIMIT_STACK", Resource::Stack),
 ];
 
+/// Raises the hard limits of process `pid` that are below `limits`: within a user
+/// namespace nobody could (getrlimit(2): `CAP_SYS_RESOURCE` in the initial one).
+/// The process sets the rest itself, when it needs its resources no more.
+pub fn raise(pid: i32, limits: &[Rlimit]) -> Result<()> {
+    let pid = Pid::from_raw(pid);
+    for limit in limits {
+        let resource = resource(&limit.kind)?;
+        let now = getrlimit(resource);
+        let enough = |hard: u64| (limit.hard != u64::MAX) && hard >= limit.hard;
+        if now.maximum.is_none_or(enough) {
+            continue;
+        }
+        let new = rustix::process::Rlimit {
+            current: now.current,
+            maximum: (limit.hard != u64::MAX).then_some(limit.hard),
+        };
+        prlimit(pid, resource, new)
+            .map(|_| ())
+            .context(|| format!("raise the hard limit {} to {}", limit.kind, limit.hard))?;
+    }
+    Ok(())
+}
+
+fn resource(name: &str) -> Result<Resource> {
+    RESOURCES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, resource)| *resource)
+        .ok_or_else(|| Error::new(format!("unknown resource limit {name:?}")))
+}
+
 /// Sets `limits`. A limit that cannot be set is an error.
 pub fn rlimits(limits: &[Rlimit]) -> Result<()> {
     let value = |n: u64| (n != u64::MAX).then_some(n);
     for limit in limits {
-        let Some((_, resource)) = RESOURCES.iter().find(|(name, _)| *name == limit.kind) else {
-            return Err(Error::new(format!(
-                "unknown resource limit {:?}",
-                limit.kind
-            )));
-        };
+        let resource = resource(&limit.kind)?;
         let new = rustix::process::Rlimit {
             current: value(limit.soft),
             maximum: value(limit.hard),
         };
-        setrlimit(*resource, new)
+        setrlimit(resource, new)
             .context(|| format!("set {} to {} (hard {})", limit.kind, limit.soft, limit.hard))?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use hako_spec::runtime::{Linux, NamespaceKind};
 use hako_sys::clone::flags;
 use hako_sys::ns;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
 
@@ -15,7 +16,7 @@ use crate::error::{Context, Error, Result};
 pub struct Namespaces {
     /// `CLONE_NEW*` bits of those that are made.
     pub new: u64,
-    /// Those that are joined, the user namespace first.
+    /// Those that are joined.
     pub join: Vec<(NamespaceKind, OwnedFd)>,
 }
 
@@ -67,8 +68,6 @@ impl Namespaces {
                 }
             }
         }
-        plan.join
-            .sort_by_key(|(kind, _)| *kind != NamespaceKind::User);
         Ok(plan)
     }
 
@@ -77,9 +76,14 @@ impl Namespaces {
         self.new & flag(kind) != 0
     }
 
+    /// Whether a namespace of this kind is joined.
+    pub fn joins(&self, kind: NamespaceKind) -> bool {
+        self.join.iter().any(|(k, _)| *k == kind)
+    }
+
     /// Whether the container has such a namespace apart from the runtime's.
     pub fn has(&self, kind: NamespaceKind) -> bool {
-        self.makes(kind) || self.join.iter().any(|(k, _)| *k == kind)
+        self.makes(kind) || self.joins(kind)
     }
 
     /// Whether the process has to come to its namespaces step by step, by a
@@ -91,13 +95,27 @@ impl Namespaces {
         !self.join.is_empty() || self.makes(NamespaceKind::Time) || owned
     }
 
-    /// Joins everything that has a path.
-    pub fn enter(&self) -> Result<()> {
-        for (kind, fd) in &self.join {
-            ns::join(fd.as_fd(), flag(*kind))
-                .context(|| format!("join the {} namespace", file(*kind)))?;
+    /// Joins everything that has a path; true when a user namespace is among
+    /// it.
+    ///
+    /// Those that another user namespace owns (the host's network, say) can
+    /// only be joined before this process goes to its own, those that its own
+    /// owns, by a caller without rights on the host, only after.
+    pub fn enter(&self) -> Result<bool> {
+        let join = |kind: NamespaceKind, fd: &OwnedFd| ns::join(fd.as_fd(), flag(kind));
+        let user = self.join.iter().find(|(k, _)| *k == NamespaceKind::User);
+        let mut later = Vec::new();
+        later.extend(user.map(|(kind, fd)| (*kind, fd)));
+        for (kind, fd) in self.join.iter().filter(|(k, _)| *k != NamespaceKind::User) {
+            match join(*kind, fd) {
+                Err(Errno::PERM) if user.is_some() => later.push((*kind, fd)),
+                other => other.context(|| format!("join the {} namespace", file(*kind)))?,
+            }
         }
-        Ok(())
+        for (kind, fd) in later {
+            join(kind, fd).context(|| format!("join the {} namespace", file(kind)))?;
+        }
+        Ok(user.is_some())
     }
 }
 

@@ -1,15 +1,18 @@
 //! The container's program: its place in the container, its environment, and
 //! the step into it.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use hako_spec::runtime::Process;
 use hako_sys::{exec, fds, stub};
 use rustix::fs::{Access, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::seccomp::Prepared as Filter;
 use crate::error::{Context, Error, Kind, Result};
+use crate::rootfs::inroot::Root;
 
 /// Where programs are looked for when the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -18,6 +21,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 #[derive(Debug)]
 pub struct Program {
     stub: OwnedFd,
+    /// Where execveat(2) may not be used.
+    by_path: Option<CString>,
     argv: Vec<CString>,
     env: Vec<CString>,
 }
@@ -36,7 +41,9 @@ impl Program {
     /// in now. `report`: where the stub tells that it could not execute it.
     pub fn prepare(
         process: &Process,
+        root: &Root,
         passed: Passed,
+        filter: Option<&Filter>,
         report: Option<BorrowedFd<'_>>,
     ) -> Result<Self> {
         let name = process
@@ -44,12 +51,14 @@ impl Program {
             .first()
             .ok_or_else(|| Error::new("process.args is empty: there is nothing to run"))?;
         let mut env = process.env.clone();
-        if !env.iter().any(|e| e.starts_with("HOME=")) {
-            env.push(format!("HOME={}", home(process.user.uid)));
-        }
         if passed.listen > 0 {
             env.push(format!("LISTEN_FDS={}", passed.listen));
-            env.push("LISTEN_PID=1".to_owned());
+            let pid = rustix::process::getpid().as_raw_nonzero();
+            env.push(format!("LISTEN_PID={pid}"));
+        }
+        last_wins(&mut env);
+        if !env.iter().any(|e| e.starts_with("HOME=")) {
+            env.push(format!("HOME={}", home(root, process.user.uid)));
         }
         let path = find(name, &env).context(|| format!("exec: {name:?}"))?;
         let strings = |list: &[String], what: &str| {
@@ -62,26 +71,69 @@ impl Program {
         let env = strings(&env, "process.env")?;
         let path = CString::new(path).map_err(|_| Error::new("the path holds a NUL byte"))?;
         let stub = stub::make(&path, report).context(|| "make the exec stub")?;
-        Ok(Program { stub, argv, env })
+        let by_path = match filter.is_none_or(Filter::allows_execveat) {
+            true => None,
+            false => Some(path_of(root, &stub)?),
+        };
+        Ok(Program {
+            stub,
+            by_path,
+            argv,
+            env,
+        })
     }
 
-    /// Becomes the program. Only descriptors 0 to 2, the passed ones and
-    /// `report` (which the stub closes on success) go along.
-    pub fn execute(&self, passed: Passed, report: Option<BorrowedFd<'_>>) -> Error {
-        let step = || -> rustix::io::Result<()> {
-            let first = 3 + i32::try_from(passed.preserve).unwrap_or(i32::MAX - 3);
-            fds::cloexec_from(first)?;
-            if let Some(report) = report {
-                fds::keep_on_exec(report)?;
-            }
-            Ok(())
-        };
-        if let Err(e) = step() {
-            return Error::from(e).within("close descriptors");
+    /// Sees that only descriptors 0 to 2, the passed ones and `report` (which
+    /// the stub closes on success) go along. Nothing may be opened after it
+    /// that is not close-on-exec.
+    pub fn keep_descriptors(&self, passed: Passed, report: Option<BorrowedFd<'_>>) -> Result<()> {
+        let first = i32::try_from(passed.preserve).unwrap_or(i32::MAX);
+        fds::cloexec_from(first.saturating_add(3)).context(|| "close descriptors")?;
+        match report {
+            Some(report) => fds::keep_on_exec(report).context(|| "keep a descriptor"),
+            None => Ok(()),
         }
-        let errno = exec::at(self.stub.as_fd(), c"", &self.argv, &self.env);
+    }
+
+    /// Becomes the program; returns why it could not.
+    pub fn execute(&self) -> Error {
+        let errno = match &self.by_path {
+            None => exec::at(self.stub.as_fd(), c"", &self.argv, &self.env),
+            Some(path) => exec::path(path, &self.argv, &self.env),
+        };
         Error::from(errno).within("execute the stub")
     }
+}
+
+/// The stub's name in the container's procfs, for filters that forbid
+/// execveat(2). It must be procfs: anything else could have a link of the
+/// image's own there.
+fn path_of(root: &Root, stub: &OwnedFd) -> Result<CString> {
+    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+    const PROC_ROOT_INODE: u64 = 1;
+    let refuse =
+        || Error::new("linux.seccomp forbids execveat, and /proc is no procfs to do without");
+    let proc = root.handle_nofollow("/proc").map_err(|_| refuse())?;
+    let is_proc = rustix::fs::fstatfs(&proc)?.f_type as u64 == PROC_SUPER_MAGIC;
+    if !is_proc || rustix::fs::fstat(&proc)?.st_ino != PROC_ROOT_INODE {
+        return Err(refuse());
+    }
+    let path = format!("/proc/self/fd/{}", stub.as_raw_fd());
+    CString::new(path).map_err(|_| refuse())
+}
+
+/// Leaves the last of each variable, since getenv(3) finds the first.
+fn last_wins(env: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    let mut kept: Vec<String> = Vec::with_capacity(env.len());
+    for entry in env.drain(..).rev() {
+        let name = entry.split('=').next().unwrap_or_default().to_owned();
+        if seen.insert(name) {
+            kept.push(entry);
+        }
+    }
+    kept.reverse();
+    *env = kept;
 }
 
 /// The file that `name` means, as execvp(3) finds it.
@@ -136,10 +188,10 @@ fn executable(path: &str) -> rustix::io::Result<()> {
 
 /// The home directory of `uid` in the container's `/etc/passwd`; `/` when it
 /// does not say.
-fn home(uid: u32) -> String {
+fn home(root: &Root, uid: u32) -> String {
     let read = || -> Option<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open("/etc/passwd", flags, Mode::empty()).ok()?;
+        let fd = root.open("/etc/passwd", flags, Mode::empty()).ok()?;
         let meta = rustix::fs::fstat(&fd).ok()?;
         if !FileType::from_raw_mode(meta.st_mode).is_file() {
             return None;
@@ -177,6 +229,13 @@ mod tests {
         assert_eq!(home_in(text, 1000).as_deref(), Some("/home/u"));
         assert_eq!(home_in(text, 2), None);
         assert_eq!(home_in("", 0), None);
+    }
+
+    #[test]
+    fn the_last_variable_wins() {
+        let mut env = ["A=1", "B=2", "A=3", "C", "B="].map(str::to_owned).to_vec();
+        last_wins(&mut env);
+        assert_eq!(env, ["A=3", "C", "B="]);
     }
 
     #[test]

@@ -10,49 +10,64 @@ use rustix::net::SocketType;
 
 use super::console::{connect_to, send_fd};
 use crate::error::{Context, Error, Result};
+use crate::log;
 
 /// A compiled filter, ready to be loaded.
 #[derive(Debug)]
 pub struct Prepared {
     program: Program,
     listener: Option<OwnedFd>,
-    state: Vec<u8>,
+    metadata: Option<String>,
 }
 
 /// Compiles `profile`; connects to its listener while the host is in sight.
-pub fn prepare(profile: &Seccomp, state: &State) -> Result<Prepared> {
+pub fn prepare(profile: &Seccomp) -> Result<Prepared> {
     let native = Arch::native()
         .ok_or_else(|| Error::new("seccomp is not supported on this architecture"))?;
     let program = hako_seccomp::compile(profile, native).context(|| "linux.seccomp")?;
+    if !program.unknown.is_empty() {
+        log::debug(&format!(
+            "linux.seccomp: unknown system calls are left out: {}",
+            program.unknown.join(", ")
+        ));
+    }
     let mut listener = None;
-    let mut description = Vec::new();
     if program.has_notify {
+        if !program.allows(SENDMSG, [0; 6]) {
+            return Err(Error::new(
+                "linux.seccomp: a profile with SCMP_ACT_NOTIFY must allow sendmsg, by which its listener gets the descriptor",
+            ));
+        }
         let path = profile
             .listener_path
             .as_deref()
             .ok_or_else(|| Error::new("linux.seccomp: SCMP_ACT_NOTIFY needs listenerPath"))?;
         let socket = connect_to(Path::new(path), SocketType::STREAM);
         listener = Some(socket.context(|| format!("seccomp listener {path}"))?);
-        description = serde_json::to_vec(&ProcessState {
-            oci_version: state.oci_version.clone(),
-            fds: vec!["seccompFd".to_owned()],
-            pid: state.pid,
-            metadata: profile.listener_metadata.clone(),
-            state: state.clone(),
-            ..ProcessState::default()
-        })?;
     }
     Ok(Prepared {
         program,
         listener,
-        state: description,
+        metadata: profile.listener_metadata.clone(),
     })
 }
 
 impl Prepared {
-    /// Loads the filter into this process. From here on only the calls that it
-    /// allows succeed.
-    pub fn load(&self) -> Result<()> {
+    /// Loads the filter into process `pid`, which is this one. From here on only
+    /// the calls that it allows succeed. `state` is the container's, for the
+    /// listener.
+    pub fn load(&self, state: &State, pid: i32) -> Result<()> {
+        let description = match &self.listener {
+            Some(_) => serde_json::to_vec(&ProcessState {
+                oci_version: state.oci_version.clone(),
+                fds: vec!["seccompFd".to_owned()],
+                pid,
+                metadata: self.metadata.clone(),
+                state: state.clone(),
+                ..ProcessState::default()
+            })?,
+            None => Vec::new(),
+        };
         let filters: Vec<Filter> = self
             .program
             .instructions
@@ -70,10 +85,15 @@ impl Prepared {
         }
         let notify = install(&filters, flags).context(|| "load the seccomp filter")?;
         if let (Some(socket), Some(fd)) = (&self.listener, notify) {
-            send_fd(socket.as_fd(), fd.as_fd(), &self.state)
+            send_fd(socket.as_fd(), fd.as_fd(), &description)
                 .context(|| "send the seccomp descriptor to its listener")?;
         }
         Ok(())
+    }
+
+    /// Whether the filter lets the stub be executed by its descriptor.
+    pub fn allows_execveat(&self) -> bool {
+        self.program.allows(EXECVEAT, [0; 6])
     }
 
     /// Whether the filter lets the stub mark its error descriptor.
@@ -86,3 +106,13 @@ impl Prepared {
 const FCNTL: u32 = 72;
 #[cfg(target_arch = "aarch64")]
 const FCNTL: u32 = 25;
+
+#[cfg(target_arch = "x86_64")]
+const SENDMSG: u32 = 46;
+#[cfg(target_arch = "aarch64")]
+const SENDMSG: u32 = 211;
+
+#[cfg(target_arch = "x86_64")]
+const EXECVEAT: u32 = 322;
+#[cfg(target_arch = "aarch64")]
+const EXECVEAT: u32 = 281;

@@ -59,52 +59,69 @@ impl Late {
     }
 }
 
-/// Makes `mount`; returns what has to become read-only at the end.
-pub fn mount(cx: &Setup<'_>, mount: &Mount) -> Result<Option<Late>> {
+/// Makes `mount`, a bind mount of `source` if that is open already; returns what
+/// has to become read-only at the end.
+pub fn mount(cx: &Setup<'_>, mount: &Mount, source: Option<&OwnedFd>) -> Result<Option<Late>> {
     let options = options::parse(&mount.options);
-    one(cx, mount, &options)
-        .context(|| format!("mount {} at {}", source_name(mount), mount.destination))
+    one(cx, mount, source, &options).context(|| title(mount))
 }
 
-fn source_name(mount: &Mount) -> String {
-    match (&mount.source, &mount.kind) {
-        (Some(source), _) => source.clone(),
-        (None, Some(kind)) => kind.clone(),
-        (None, None) => "nothing".to_owned(),
-    }
+/// What a message calls the mount.
+pub fn title(mount: &Mount) -> String {
+    let source = match (&mount.source, &mount.kind) {
+        (Some(source), _) => source,
+        (None, Some(kind)) => kind,
+        (None, None) => "nothing",
+    };
+    format!("mount {source} at {}", mount.destination)
 }
 
-fn one(cx: &Setup<'_>, mount: &Mount, o: &Options) -> Result<Option<Late>> {
+fn one(
+    cx: &Setup<'_>,
+    mount: &Mount,
+    source: Option<&OwnedFd>,
+    o: &Options,
+) -> Result<Option<Late>> {
     let destination = &mount.destination;
     if o.idmap.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
         return Err(Error::new("id-mapped mounts are not supported"));
     }
     if o.bind || mount.kind.as_deref() == Some("bind") {
-        let tree = bind_source(cx, mount, o)?;
+        if let Some((word, _)) = o.data.first() {
+            return Err(Error::new(format!(
+                "unknown option {word:?} of a bind mount"
+            )));
+        }
+        let tree = match source {
+            Some(tree) => tree.try_clone()?,
+            None => clone_source(cx.bundle, mount, o)?,
+        };
         let is_dir = FileType::from_raw_mode(stat(tree.as_fd())?.st_mode).is_dir();
         let target = if is_dir {
             cx.root.make_dir(destination)?
         } else {
             cx.root.make_file(destination, 0o755)?
         };
+        attributes(tree.as_fd(), o)?;
         attach(&tree, target.as_fd())?;
-        attributes(tree.as_fd(), o, 0)?;
+        propagate(tree.as_fd(), o)?;
         return Ok(None);
     }
     let kind = mount
         .kind
         .as_deref()
         .ok_or_else(|| Error::new("the mount has no type"))?;
-    if matches!(kind, "proc" | "sysfs") {
-        refuse_link(cx.root, destination, kind)?;
-    }
-    let target = cx.root.make_dir(destination)?;
+    let target = match kind {
+        "proc" | "sysfs" => unlinked_dir(cx.root, destination, kind)?,
+        _ => cx.root.make_dir(destination)?,
+    };
     if kind == "cgroup" {
         cgroup::mount(cx, destination, o, target.as_fd())?;
         return Ok(None);
     }
     // A tmpfs is filled, and /dev gets its devices, before it turns read-only.
-    let late = o.set & attr::RDONLY != 0 && (kind == "tmpfs" || destination == "/dev");
+    let read_only = (o.set | o.recursive_set) & attr::RDONLY != 0;
+    let late = read_only && (kind == "tmpfs" || destination == "/dev");
     let hold_back = if late { attr::RDONLY } else { 0 };
     let label = cx
         .label
@@ -119,8 +136,9 @@ fn one(cx: &Setup<'_>, mount: &Mount, o: &Options) -> Result<Option<Late>> {
         // mount sysfs; the host's is what it would see anyway.
         Err(Failure::Kernel(Errno::PERM)) if kind == "sysfs" => {
             let tree = clone("/sys", true).context(|| "open /sys in its place")?;
+            attributes(tree.as_fd(), o)?;
             attach(&tree, target.as_fd())?;
-            attributes(tree.as_fd(), o, 0)?;
+            propagate(tree.as_fd(), o)?;
             return Ok(None);
         }
         other => other?,
@@ -130,34 +148,31 @@ fn one(cx: &Setup<'_>, mount: &Mount, o: &Options) -> Result<Option<Late>> {
     }
     attach(&tree, target.as_fd())?;
     propagate(tree.as_fd(), o)?;
-    if o.recursive_set | o.recursive_clear != 0 {
-        let (set_, clear) = (o.recursive_set & !hold_back, o.recursive_clear);
-        set(
-            tree.as_fd(),
-            true,
-            Change {
-                set: set_,
-                clear,
-                ..Change::default()
-            },
-        )?;
-    }
     Ok(late.then_some(Late(tree)))
 }
 
-/// proc and sysfs may not be mounted through a link of the image, which could
-/// lead the later masks elsewhere (CVE-2019-19921).
-fn refuse_link(root: &Root, destination: &str, kind: &str) -> Result<()> {
-    match root.handle_nofollow(destination) {
-        Ok(fd) if FileType::from_raw_mode(stat(fd.as_fd())?.st_mode).is_symlink() => Err(
-            Error::new(format!("{kind} cannot be mounted on a symbolic link")),
-        ),
-        Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(e) => Err(e.into()),
+/// The directory for proc or sysfs: they may not be mounted through a link of
+/// the image, which could lead the later masks elsewhere (CVE-2019-19921).
+fn unlinked_dir(root: &Root, destination: &str, kind: &str) -> Result<OwnedFd> {
+    let target = match root.handle_nofollow(destination) {
+        Err(Errno::NOENT) => {
+            root.make_dir(destination)?;
+            root.handle_nofollow(destination)?
+        }
+        other => other?,
+    };
+    match FileType::from_raw_mode(stat(target.as_fd())?.st_mode) {
+        FileType::Directory => Ok(target),
+        FileType::Symlink => Err(Error::new(format!(
+            "{kind} cannot be mounted on a symbolic link"
+        ))),
+        _ => Err(Errno::NOTDIR.into()),
     }
 }
 
-fn bind_source(cx: &Setup<'_>, mount: &Mount, o: &Options) -> Result<OwnedFd> {
+/// A detached copy of the source of a bind mount; a relative one is below
+/// `bundle`.
+pub fn clone_source(bundle: &str, mount: &Mount, o: &Options) -> Result<OwnedFd> {
     let source = mount
         .source
         .as_deref()
@@ -166,7 +181,7 @@ fn bind_source(cx: &Setup<'_>, mount: &Mount, o: &Options) -> Result<OwnedFd> {
     let path = if source.starts_with('/') {
         source
     } else {
-        joined = format!("{}/{source}", cx.bundle);
+        joined = format!("{bundle}/{source}");
         &joined
     };
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -213,33 +228,22 @@ pub fn set(tree: BorrowedFd<'_>, recursive: bool, change: Change<'_>) -> Result<
     mount_attr::set(tree, HERE, recursive, change).context(|| "set mount attributes")
 }
 
-/// Applies attributes and propagation of `o` to an attached mount.
-fn attributes(tree: BorrowedFd<'_>, o: &Options, hold_back: u64) -> Result<()> {
-    let own = o.set & !hold_back;
-    if own | o.clear != 0 {
-        set(
-            tree,
-            false,
-            Change {
-                set: own,
-                clear: o.clear,
-                ..Change::default()
-            },
-        )?;
-    }
-    if o.recursive_set | o.recursive_clear != 0 {
-        let (set_, clear) = (o.recursive_set, o.recursive_clear);
-        set(
-            tree,
-            true,
-            Change {
-                set: set_,
+/// Applies the attributes of `o` to a mount, and the recursive ones also to all
+/// below.
+fn attributes(tree: BorrowedFd<'_>, o: &Options) -> Result<()> {
+    let own = (o.set, o.clear, false);
+    let all = (o.recursive_set, o.recursive_clear, true);
+    for (bits, clear, recursive) in [own, all] {
+        if bits | clear != 0 {
+            let change = Change {
+                set: bits,
                 clear,
                 ..Change::default()
-            },
-        )?;
+            };
+            set(tree, recursive, change)?;
+        }
     }
-    propagate(tree, o)
+    Ok(())
 }
 
 fn propagate(tree: BorrowedFd<'_>, o: &Options) -> Result<()> {

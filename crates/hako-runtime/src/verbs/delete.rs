@@ -3,24 +3,30 @@
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use hako_spec::runtime::{Config, Status};
+use hako_spec::runtime::Status;
 
-use super::{Global, id, no_more};
+use super::{Global, only_id};
 use crate::cli::Args;
 use crate::container::hook;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::log;
 use crate::state::{Container, Directory};
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
-    no_more(args, 1)?;
     let force = args.has("force");
-    let id = id(args)?;
-    let container = match Container::load(&global.root, &id) {
-        Ok(container) => container,
-        // As rm -f: what does not exist is removed; so is a record that a
-        // killed create left unreadable.
-        Err(_) if force => {
+    let id = only_id(args)?;
+    let container = match Container::find(&global.root, &id) {
+        Ok(Some(container)) => container,
+        // As rm -f: what does not exist is removed. A killed create may have
+        // left a directory, but nothing else before its record.
+        Ok(None) if force => {
+            Directory::of(&global.root, &id).remove()?;
+            return Ok(0);
+        }
+        Ok(None) => return Err(Error::new(format!("container {id} does not exist"))),
+        // A power cut has taken the record's contents, and the processes too.
+        Err(e) if force && e.kind == Kind::Damaged => {
+            log::warn(&format!("{e}: cgroups of the container may be left"));
             Directory::of(&global.root, &id).remove()?;
             return Ok(0);
         }
@@ -28,9 +34,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     };
     match container.status() {
         Status::Stopped => {}
-        status if force => kill(&container, status)?,
-        // A container that was never started has nothing to lose.
-        status @ Status::Created => kill(&container, status)?,
+        // One that was never started has nothing to lose (as runc).
+        Status::Created => kill(&container)?,
+        _ if force => kill(&container)?,
         status => {
             return Err(Error::new(format!(
                 "container {id} is {status}: stop it first, or use --force"
@@ -41,19 +47,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-fn kill(container: &Container, status: Status) -> Result<()> {
+/// Ends every process of the container, frozen or not, and waits for that.
+pub(super) fn kill(container: &Container) -> Result<()> {
     let cgroup = container.saved.cgroup();
     if let Ok(pidfd) = container.pidfd() {
         let _ = hako_sys::signal::send(pidfd.as_fd(), 9);
     }
     cgroup.kill(9).context(|| "kill every process")?;
-    if status == Status::Paused {
-        cgroup.thaw().context(|| "thaw the container")?;
-    }
-    if !cgroup
-        .wait_empty(Duration::from_secs(10))
-        .context(|| "wait for the end")?
-    {
+    let limit = Duration::from_secs(10);
+    if !cgroup.wait_empty(limit).context(|| "wait for the end")? {
         return Err(Error::new(format!(
             "processes of container {} do not end",
             container.saved.id
@@ -69,21 +71,18 @@ pub(super) fn remove(container: &Container) -> Result<()> {
     let cgroup = container.saved.cgroup();
     // Processes that outlived the first one, where there is no pid namespace.
     let killed = cgroup.kill(9).context(|| "kill what is left");
-    let cgroup = cgroup.delete().context(|| "remove the cgroup");
+    let cgroup = match container.saved.cgroup_existed {
+        // "Resources associated with the container, but not created by this
+        // container, MUST NOT be deleted" (runtime.md, "Delete").
+        true => Ok(()),
+        false => cgroup.delete().context(|| "remove the cgroup"),
+    };
     let dir = container.dir.remove();
-    if let Ok(config) = config {
-        poststop(container, &config);
+    if let Ok(Some(hooks)) = config.map(|c| c.hooks) {
+        // "If any poststop hook fails, the runtime MUST log a warning, but the
+        // remaining hooks and lifecycle continue" (runtime.md, "Lifecycle").
+        let state = container.state(Status::Stopped);
+        hook::run_all("poststop", &hooks.poststop, &state);
     }
     killed.and(cgroup).and(dir)
-}
-
-/// A failing poststop hook is a warning, and the others still run (runtime.md).
-fn poststop(container: &Container, config: &Config) {
-    let Some(hooks) = &config.hooks else { return };
-    let state = container.state(config, Status::Stopped);
-    for one in &hooks.poststop {
-        if let Err(e) = hook::run("poststop", std::slice::from_ref(one), &state) {
-            log::warn(&e.to_string());
-        }
-    }
 }

@@ -26,19 +26,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         return Ok(0);
     }
     if !matches!(status, Status::Created | Status::Running | Status::Paused) {
-        return Err(Error::new(format!(
-            "container {} is not running",
-            container.saved.id
-        )));
+        return Err(container.not_running());
     }
     let pidfd = container.pidfd()?;
     match signal::send(pidfd.as_fd(), signal) {
-        Err(Errno::SRCH) => {
-            return Err(Error::new(format!(
-                "container {} is not running",
-                container.saved.id
-            )));
-        }
+        Err(Errno::SRCH) => return Err(container.not_running()),
         other => other.context(|| format!("signal container {}", container.saved.id))?,
     }
     if signal == 9 {

@@ -9,7 +9,7 @@ use super::wait::{console_pair, foreground, receive_console};
 use super::{Global, delete, start};
 use crate::cli::Args;
 use crate::container::launch::{reap, release};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::log;
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
@@ -27,21 +27,24 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         true => None,
         false => Some(signal::block_all()?),
     };
-    let started = release(&launched).and_then(|()| ours.as_ref().map(receive_console).transpose());
+    let started = release(&launched)
+        .and_then(|()| start::poststart(&launched.container, &launched.config))
+        .and_then(|()| ours.as_ref().map(receive_console).transpose());
     let terminal = match started {
         Ok(terminal) => terminal,
         Err(e) => {
             let _ = signal::send(launched.pidfd.as_fd(), 9);
             reap(&launched.pidfd);
-            clean_up(&launched.container);
+            start::destroy(&launched.container);
             return Err(e);
         }
     };
-    start::poststart(&launched.container, &launched.config);
     let Some(signals) = signals else { return Ok(0) };
     let status = foreground(&launched.pidfd, &signals, terminal.as_ref());
-    if !args.has("keep") {
-        clean_up(&launched.container);
+    if !args.has("keep")
+        && let Err(e) = delete::remove(&launched.container)
+    {
+        log::warn(&e.to_string());
     }
     status
 }
@@ -60,11 +63,4 @@ fn wants_terminal(args: &Args) -> bool {
         .ok()
         .and_then(|c| c.process)
         .is_some_and(|p| p.terminal)
-}
-
-fn clean_up(container: &crate::state::Container) {
-    if let Err(e) = delete::remove(container) {
-        let e: Error = e;
-        log::warn(&e.to_string());
-    }
 }

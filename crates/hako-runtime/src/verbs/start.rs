@@ -1,13 +1,15 @@
 //! `start`: let a created container run its program.
 
+use std::path::Path;
+
 use hako_spec::runtime::{Config, Status};
 use rustix::net::SocketType;
 
-use super::{Global, load, no_more};
+use super::{Global, delete, load, no_more};
 use crate::cli::Args;
 use crate::container::console::connect_to;
 use crate::container::hook;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::log;
 use crate::state::Container;
 use crate::sync::{Channel, Message};
@@ -34,18 +36,34 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     let channel = Channel::new(socket);
     channel.send(&Message::Go)?;
     let program = config.process.as_ref().and_then(|p| p.args.first());
-    channel.wait_executed(program.map(String::as_str).unwrap_or_default())?;
-    poststart(&container, &config);
-    Ok(0)
+    let started = channel
+        .wait_executed(program.map(String::as_str).unwrap_or_default())
+        .and_then(|()| poststart(&container, &config));
+    match started {
+        Err(e) if e.kind == Kind::Hook => {
+            destroy(&container);
+            Err(e)
+        }
+        other => other.map(|()| 0),
+    }
 }
 
-/// Runs the poststart hooks. "If any poststart hook fails, the runtime MUST log
-/// a warning, but the remaining hooks and lifecycle continue" (runtime.md).
-pub(super) fn poststart(container: &Container, config: &Config) {
-    let Some(hooks) = &config.hooks else { return };
-    let state = container.state(config, Status::Running);
-    for one in &hooks.poststart {
-        if let Err(e) = hook::run("poststart", std::slice::from_ref(one), &state) {
+/// Runs the poststart hooks.
+pub(super) fn poststart(container: &Container, config: &Config) -> Result<()> {
+    let Some(hooks) = &config.hooks else {
+        return Ok(());
+    };
+    let state = container.state(Status::Running);
+    let bundle = Some(Path::new(&container.saved.bundle)).filter(|b| b.is_dir());
+    hook::run("poststart", &hooks.poststart, &state, bundle)
+}
+
+/// After a failed hook: "the runtime MUST generate an error, stop the
+/// container, and continue the lifecycle" where it is destroyed (runtime.md,
+/// "Lifecycle", 7 and 9).
+pub(super) fn destroy(container: &Container) {
+    for step in [delete::kill, delete::remove] {
+        if let Err(e) = step(container) {
             log::warn(&e.to_string());
         }
     }

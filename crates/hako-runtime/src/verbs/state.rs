@@ -17,9 +17,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
 
 /// The container as `state` and `list` print it.
 pub(super) fn describe(container: &Container) -> Result<Value> {
-    let config = container.config()?;
     let status = container.status();
-    let mut value = serde_json::to_value(container.state(&config, status))?;
+    let mut value = serde_json::to_value(container.state(status))?;
     if let Value::Object(map) = &mut value {
         map.entry("pid").or_insert(json!(0));
         map.insert("rootfs".into(), json!(container.saved.rootfs));

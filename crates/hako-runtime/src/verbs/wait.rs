@@ -3,7 +3,7 @@
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use hako_sys::signal;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -13,6 +13,7 @@ use rustix::net::{
     recvmsg, socketpair,
 };
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
@@ -90,25 +91,17 @@ pub(super) fn foreground(
         resize(t);
         Raw::enter()
     });
-    let mut input = terminal.is_some();
-    let mut output = terminal.is_some();
+    let mut relay = terminal.map(Relay::new).transpose()?;
+    let stdin = rustix::stdio::stdin();
     loop {
-        let stdin = rustix::stdio::stdin();
         let mut fds = vec![
             PollFd::new(pidfd, PollFlags::IN),
             PollFd::new(signals, PollFlags::IN),
         ];
-        if let Some(t) = terminal {
+        if let Some(r) = &relay {
             // Events that are not asked for still tell of a hang-up.
-            fds.push(PollFd::new(
-                t,
-                if output {
-                    PollFlags::IN
-                } else {
-                    PollFlags::empty()
-                },
-            ));
-            if input {
+            fds.push(PollFd::new(r.terminal, r.events()));
+            if r.input && r.typed.is_empty() {
                 fds.push(PollFd::new(&stdin, PollFlags::IN));
             }
         }
@@ -121,44 +114,103 @@ pub(super) fn foreground(
         if is(1) {
             forward(signals, pidfd, terminal);
         }
-        if let Some(t) = terminal {
-            if is(2) && output {
-                output = copy(t.as_fd(), rustix::stdio::stdout());
-            }
+        if let Some(r) = &mut relay {
             if is(3) {
-                input = copy(stdin, t.as_fd());
+                r.listen();
+            }
+            if is(2) || is(3) {
+                r.write_typed();
+                r.show();
             }
         }
         if is(0) {
-            if let Some(t) = terminal {
-                // What it wrote last; the terminal gives EIO when all is read
-                // and nobody holds it any more.
-                let _ = rustix::io::ioctl_fionbio(t, true);
-                while copy(t.as_fd(), rustix::stdio::stdout()) {}
+            if let Some(r) = &mut relay {
+                // What it wrote last.
+                while r.show() {}
             }
             return exit_status(pidfd);
+        }
+        if relay.as_ref().is_some_and(|r| !r.output) {
+            // Nobody holds the terminal any more.
+            relay = None;
         }
     }
 }
 
-/// Reads once and writes it all; false at the end.
-fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
-    let mut buffer = [0u8; 32 << 10];
-    let n = match rustix::io::read(from, &mut buffer) {
-        Ok(0) => return false,
-        Ok(n) => n,
-        Err(Errno::INTR) => return true,
-        Err(_) => return false,
-    };
-    let mut rest = buffer.get(..n).unwrap_or_default();
-    while !rest.is_empty() {
-        match rustix::io::write(to, rest) {
-            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Err(_) => return false,
+/// Between our standard streams and the process' terminal. The terminal never
+/// blocks: a program that writes before it reads on would wait for us for ever,
+/// as we for it.
+struct Relay<'a> {
+    terminal: &'a OwnedFd,
+    /// The process' end as well: a program that closes it and opens it again
+    /// later has not hung up.
+    _other: Option<OwnedFd>,
+    /// Read, and not yet taken by the terminal.
+    typed: Vec<u8>,
+    /// Our standard input has more.
+    input: bool,
+    /// The terminal has more.
+    output: bool,
+}
+
+impl<'a> Relay<'a> {
+    fn new(terminal: &'a OwnedFd) -> Result<Self> {
+        rustix::io::ioctl_fionbio(terminal, true).context(|| "prepare the terminal")?;
+        let open = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        Ok(Relay {
+            terminal,
+            _other: ioctl_tiocgptpeer(terminal, open).ok(),
+            typed: Vec::new(),
+            input: true,
+            output: true,
+        })
+    }
+
+    fn events(&self) -> PollFlags {
+        let mut events = PollFlags::IN;
+        events.set(PollFlags::OUT, !self.typed.is_empty());
+        events
+    }
+
+    /// Reads what was typed.
+    fn listen(&mut self) {
+        let mut buffer = [0u8; 4 << 10];
+        match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
+            Ok(n) if n > 0 => self.typed.extend(buffer.get(..n).unwrap_or_default()),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            _ => self.input = false,
         }
     }
-    true
+
+    fn write_typed(&mut self) {
+        match rustix::io::write(self.terminal, &self.typed) {
+            Ok(n) => drop(self.typed.drain(..n.min(self.typed.len()))),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => self.typed.clear(),
+        }
+    }
+
+    /// Shows what the process has written; false when there is nothing now.
+    fn show(&mut self) -> bool {
+        let mut buffer = [0u8; 32 << 10];
+        let n = match rustix::io::read(self.terminal, &mut buffer) {
+            Ok(n) if n > 0 => n,
+            Err(Errno::INTR | Errno::AGAIN) => return false,
+            _ => {
+                self.output = false;
+                return false;
+            }
+        };
+        let mut rest = buffer.get(..n).unwrap_or_default();
+        while !rest.is_empty() {
+            match rustix::io::write(rustix::stdio::stdout(), rest) {
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
 }
 
 fn resize(terminal: &OwnedFd) {
