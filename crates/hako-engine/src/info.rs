@@ -14,7 +14,10 @@ impl Engine {
     /// Errors: those of the store and of the trial of root file systems.
     pub fn info(&self) -> Result<Value> {
         let containers = self.containers(Filter::All)?;
-        let running = containers.iter().filter(|c| c.state.phase == Phase::Running).count();
+        let running = containers
+            .iter()
+            .filter(|c| c.state.phase == Phase::Running)
+            .count();
         let images = self.store().images().list(Some(self.places.owner))?.len();
         let snapshotter = self.snapshotter()?;
         let choice = snapshotter.backend()?;

@@ -276,16 +276,22 @@ impl Engine {
             client.send(&Frame::Attach(attach)).map_err(failed)?;
         }
         client.send(&Frame::Start).map_err(failed)?;
-        match client.receive().map_err(failed)? {
-            Some(Frame::Started) => {}
-            Some(Frame::Error(e)) => return Err(runtime.error(&e.message, e.exit)),
-            other => {
-                return Err(Error::Monitor {
-                    id: container.short_id().to_owned(),
-                    message: format!("answered the start with {other:?}"),
-                });
+        // Output, and even the end, can come before the answer.
+        let mut early = Vec::new();
+        loop {
+            match client.receive().map_err(failed)? {
+                Some(Frame::Started) => break,
+                Some(Frame::Error(e)) => return Err(runtime.error(&e.message, e.exit)),
+                Some(frame) => early.push(frame),
+                None => {
+                    return Err(Error::Monitor {
+                        id: container.short_id().to_owned(),
+                        message: "ended before the container was started".to_owned(),
+                    });
+                }
             }
         }
+        client.unread(early);
         let state = containers::update(self.database()?, &record.id, |state| {
             *state = State {
                 phase: Phase::Running,

@@ -19,6 +19,8 @@ pub struct Client {
     decoder: Decoder,
     hello: Hello,
     ended: bool,
+    /// Frames to be given again.
+    unread: std::collections::VecDeque<Frame>,
 }
 
 impl Client {
@@ -45,6 +47,7 @@ impl Client {
                 id: String::new(),
             },
             ended: false,
+            unread: std::collections::VecDeque::new(),
         };
         client.send(&Frame::Hello(client.hello.clone()))?;
         match client.receive()? {
@@ -95,9 +98,20 @@ impl Client {
         }
     }
 
+    /// Lets the next calls give `frames` first, in their order: for a caller
+    /// that waited for one frame and got others before it.
+    pub fn unread(&mut self, frames: Vec<Frame>) {
+        for frame in frames.into_iter().rev() {
+            self.unread.push_front(frame);
+        }
+    }
+
     /// A frame that has arrived whole already. After [`Client::fd`] was ready
     /// for reading: [`Client::fill`], then this until it gives `None`.
     pub fn buffered(&mut self) -> Result<Option<Frame>> {
+        if let Some(frame) = self.unread.pop_front() {
+            return Ok(Some(frame));
+        }
         loop {
             match self.decoder.next_frame()? {
                 Some(Frame::Unknown(_)) => {}

@@ -156,6 +156,10 @@ impl Session<'_> {
                     return Ok(Outcome::Exited(code));
                 }
                 self.take_frames()?;
+                if self.exit.is_some() {
+                    // Nothing more comes from the monitor to wake poll.
+                    continue;
+                }
             }
             for (token, events) in self.poll()? {
                 let done = match token {
