@@ -124,7 +124,7 @@ pub fn applets(binary: &[u8]) -> Option<Vec<String>> {
     let starts = binary
         .windows(START.len())
         .enumerate()
-        .filter(|(i, window)| *window == START && (*i == 0 || binary.get(i - 1) == Some(&0)));
+        .filter(|(_, window)| *window == START);
     for (start, _) in starts {
         let mut names: Vec<String> = Vec::new();
         let mut rest = binary.get(start..).unwrap_or_default();
@@ -206,6 +206,7 @@ mod tests {
             applets(BINARY.as_bytes()).unwrap(),
             ["[", "[[", "cat", "echo", "ip", "linuxrc", "sh", "vi"]
         );
+        assert_eq!(applets(b"x[\0[[\0cat\0echo\0sh\0").unwrap().len(), 5);
         assert_eq!(applets(b"[\0[[\0cat\0sh\0echo\0"), None);
         assert_eq!(applets(b""), None);
     }
