@@ -121,6 +121,10 @@ impl Init<'_> {
         let Some(linux) = &self.config.linux else {
             return Ok(());
         };
+        // The file is the process' own only while that is dumpable, which the
+        // change to the mapped root has undone. Nobody of the container is
+        // there yet, and its child hides again.
+        set_dumpable_behavior(DumpableBehavior::Dumpable).context(|| "own /proc/self")?;
         for (clock, offset) in &linux.time_offsets {
             let line = format!("{clock} {} {}", offset.secs, offset.nanosecs);
             self.proc

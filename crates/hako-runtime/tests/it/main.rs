@@ -3,7 +3,14 @@
 //! skipped where they are missing.
 
 // One binary: `pub` says what a module offers its siblings.
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 mod harness;
 mod lifecycle;
+mod mounts;
+mod namespaces;

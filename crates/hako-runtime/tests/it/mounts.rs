@@ -1,0 +1,421 @@
+//! Mounts, masked and read-only paths, devices, and what propagates.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::harness::{BIN, Bundle};
+
+fn data(b: &Bundle) -> std::path::PathBuf {
+    let dir = b.path("data");
+    fs::create_dir_all(dir.join("sub")).unwrap();
+    fs::write(dir.join("file"), "content").unwrap();
+    dir
+}
+
+#[test]
+fn bind_mounts_read_write_and_read_only() {
+    let b = Bundle::sh(
+        "cat /a/file; echo new > /a/file && echo wrote; echo x > /b/file || echo refused; cat /f",
+    );
+    let dir = data(&b);
+    let b = b
+        .bind(&dir, "/a", &["bind"])
+        .bind(&dir, "/b", &["bind", "ro"])
+        .bind(&dir.join("file"), "/deep/er/f", &["bind"])
+        .bind(&dir.join("file"), "/f", &["bind", "ro"]);
+    assert_eq!(b.run().ok(), "contentwrote\nrefused\nnew");
+    assert!(b.rootfs().join("deep/er/f").is_file());
+}
+
+#[test]
+fn a_relative_source_is_in_the_bundle() {
+    let b = Bundle::sh("cat /a/file");
+    data(&b);
+    let b = b.mount("data", "/a", "bind", &["rbind"]);
+    assert_eq!(b.run().ok(), "content");
+}
+
+#[test]
+fn a_missing_source_is_an_error_of_the_mount() {
+    let b = Bundle::new().mount("/no/such/source", "/a", "bind", &["bind"]);
+    let out = b.run();
+    assert_eq!(out.code, 1, "not 127: the program is there");
+    for word in ["/no/such/source", "/a", "no such file or directory"] {
+        assert!(out.stderr.contains(word), "{word}: {}", out.stderr);
+    }
+    assert!(!b.rootfs().join("a").exists());
+}
+
+#[test]
+fn unknown_options_are_errors() {
+    let b = Bundle::new().mount("/tmp", "/a", "bind", &["bind", "nonsense"]);
+    assert!(b.run().fails().contains("\"nonsense\""));
+    let b = Bundle::new().mount("tmpfs", "/a", "tmpfs", &["nonsense"]);
+    assert!(b.run().fails().contains("\"nonsense\""));
+    let b = Bundle::new().mount("x", "/a", "nosuchfs", &[]);
+    assert!(b.run().fails().contains("mount x at /a"));
+}
+
+#[test]
+fn rbind_brings_what_is_below_and_bind_does_not() {
+    let b = Bundle::sh("ls /with/sub /without/sub; touch /with/sub/x || echo ro");
+    let dir = data(&b);
+    let b = b
+        .bind(&dir, "/with", &["rbind", "rro"])
+        .bind(&dir, "/without", &["bind"]);
+    let script = format!(
+        "mount -t tmpfs t {0}/sub && touch {0}/sub/below && {1} --root {2} run -b {3} {4}",
+        dir.display(),
+        BIN,
+        b.records().display(),
+        b.dir.path().display(),
+        b.id
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-ec", &script]);
+    assert_eq!(
+        b.finish(command).ok(),
+        "/with/sub:\nbelow\n\n/without/sub:\nro"
+    );
+}
+
+#[test]
+fn tmpfs_with_options() {
+    let b = Bundle::sh("grep ' /t ' /proc/mounts; stat -c %a /t; touch /t/x && echo made; touch /r/x || echo ro; [ -e /r/given ] && echo kept")
+        .mount("tmpfs", "/t", "tmpfs", &["nosuid", "nodev", "noexec", "noatime", "size=64k", "mode=1750"])
+        .mount("tmpfs", "/r", "tmpfs", &["ro", "tmpcopyup"]);
+    fs::create_dir(b.rootfs().join("r")).unwrap();
+    fs::write(b.rootfs().join("r/given"), "").unwrap();
+    let out = b.run().ok();
+    let line = out.lines().next().unwrap();
+    for word in [
+        "nosuid",
+        "nodev",
+        "noexec",
+        "noatime",
+        "size=64k",
+        "mode=1750",
+    ] {
+        assert!(line.contains(word), "{word} in {line}");
+    }
+    let rest: Vec<&str> = out.lines().skip(1).collect();
+    assert_eq!(rest, ["1750", "made", "ro", "kept"]);
+}
+
+#[test]
+fn tmpcopyup_copies_everything() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let script = "cd /c; cat a/b; readlink l; stat -c '%a %u %F' a/b p .; touch new";
+    let b = Bundle::sh(script).mount("tmpfs", "/c", "tmpfs", &["tmpcopyup"]);
+    let c = b.rootfs().join("c");
+    fs::create_dir_all(c.join("a")).unwrap();
+    fs::write(c.join("a/b"), "text\n").unwrap();
+    fs::set_permissions(c.join("a/b"), fs::Permissions::from_mode(0o4755)).unwrap();
+    std::os::unix::fs::chown(c.join("a/b"), Some(77), None).unwrap();
+    fs::set_permissions(c.join("a/b"), fs::Permissions::from_mode(0o4755)).unwrap();
+    symlink("../x", c.join("l")).unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg(c.join("p"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    fs::set_permissions(&c, fs::Permissions::from_mode(0o710)).unwrap();
+    let out = b.run().ok();
+    assert_eq!(
+        out,
+        "text\n../x\n4755 77 regular file\n644 0 fifo\n710 0 directory"
+    );
+    assert!(!c.join("new").exists());
+}
+
+#[test]
+fn later_options_win_and_times_work() {
+    let b = Bundle::sh("grep -e ' /a ' -e ' /b ' /proc/mounts");
+    let dir = data(&b);
+    let b = b
+        .bind(
+            &dir,
+            "/a",
+            &["bind", "ro", "rw", "noatime", "strictatime", "nosuid"],
+        )
+        .bind(
+            &dir,
+            "/b",
+            &[
+                "bind",
+                "nodev",
+                "dev",
+                "noexec",
+                "nosymfollow",
+                "nodiratime",
+            ],
+        );
+    let out = b.run().ok();
+    let words = |at: usize| {
+        let line = out.lines().nth(at).unwrap();
+        line.split(' ')
+            .nth(3)
+            .unwrap()
+            .split(',')
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let has = |at, w: &str| words(at).iter().any(|x| x == w);
+    assert!(
+        has(0, "rw") && has(0, "nosuid") && !has(0, "noatime") && !has(0, "relatime"),
+        "{out}"
+    );
+    assert!(
+        !has(1, "nodev") && has(1, "noexec") && has(1, "nosymfollow") && has(1, "nodiratime"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_read_only_root() {
+    let b = Bundle::sh("touch /x || echo ro; touch /dev/x && echo dev; touch /tmp/x && echo tmp")
+        .mount("tmpfs", "/tmp", "tmpfs", &[])
+        .edit(|c| c["root"]["readonly"] = json!(true));
+    assert_eq!(b.run().ok(), "ro\ndev\ntmp");
+    let b = b.user_namespace();
+    assert_eq!(b.run().ok(), "ro\ndev\ntmp");
+}
+
+#[test]
+fn mounts_land_in_order_and_through_links_of_the_image() {
+    let b = Bundle::sh("cat /var/run/inner/f /run/inner/f; ls /run");
+    let dir = data(&b);
+    fs::create_dir_all(b.rootfs().join("var")).unwrap();
+    std::os::unix::fs::symlink("/run", b.rootfs().join("var/run")).unwrap();
+    let b = b.mount("tmpfs", "/run", "tmpfs", &[]).bind(
+        &dir.join("file"),
+        "/var/run/inner/f",
+        &["bind"],
+    );
+    assert_eq!(b.run().ok(), "contentcontentinner");
+}
+
+#[test]
+fn masked_paths_show_nothing() {
+    let script = "cat /secret; ls /hidden; echo x > /hidden/y || echo ro; echo y > /secret && cat /secret; cat /proc/kcore; ls /proc/acpi /sys/firmware";
+    let b = Bundle::sh(script).edit(|c| {
+        let list = c["linux"]["maskedPaths"].as_array_mut().unwrap();
+        list.extend([
+            json!("/secret"),
+            json!("/hidden"),
+            json!("/hidden2"),
+            json!("/not/there"),
+            json!("/secret/x"),
+        ]);
+    });
+    fs::write(b.rootfs().join("secret"), "text").unwrap();
+    for dir in ["hidden", "hidden2"] {
+        fs::create_dir(b.rootfs().join(dir)).unwrap();
+        fs::write(b.rootfs().join(dir).join("file"), "text").unwrap();
+    }
+    let out = b.run();
+    assert!(
+        !out.stdout.contains("text") && !out.stdout.contains("file"),
+        "{out:#?}"
+    );
+    assert!(out.stdout.contains("ro"), "{out:#?}");
+    assert_eq!(
+        fs::read_to_string(b.rootfs().join("secret")).unwrap(),
+        "text"
+    );
+}
+
+#[test]
+fn readonly_paths_cannot_be_written() {
+    let script = "echo 1 > /proc/sys/kernel/panic || echo sys; echo x > /ro/file || echo file; echo h > /proc/sysrq-trigger || echo sysrq; mount -o remount,rw /ro || echo remount";
+    let b = Bundle::sh(script).edit(|c| {
+        let list = c["linux"]["readonlyPaths"].as_array_mut().unwrap();
+        list.extend([json!("/ro"), json!("/not/there")]);
+    });
+    fs::create_dir(b.rootfs().join("ro")).unwrap();
+    assert_eq!(b.run().ok(), "sys\nfile\nsysrq\nremount");
+    let b = b.user_namespace();
+    assert_eq!(b.run().ok(), "sys\nfile\nsysrq\nremount");
+}
+
+#[test]
+fn the_default_devices_and_links() {
+    let script = "for d in null zero full random urandom tty; do stat -c '%n %t %T %a' /dev/$d; done; \
+        for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done; \
+        echo x > /dev/null && head -c 3 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c; echo x > /dev/full || echo full";
+    let nodes = "/dev/null 1 3 666\n/dev/zero 1 5 666\n/dev/full 1 7 666\n/dev/random 1 8 666\n/dev/urandom 1 9 666\n/dev/tty 5 0 666\n";
+    let links = "/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\npts/ptmx\n";
+    let wanted = format!("{nodes}{links}3\n3\nfull");
+    assert_eq!(Bundle::sh(script).run().ok(), wanted);
+    let out = Bundle::sh(script).user_namespace().run().ok();
+    assert_eq!(
+        out.lines().skip(6).collect::<Vec<_>>().join("\n"),
+        format!("{links}3\n3\nfull")
+    );
+}
+
+#[test]
+fn devices_of_the_configuration() {
+    let b = Bundle::sh("stat -c '%n %F %t %T %a %u:%g' /dev/mine /dev/sub/pipe; cat /dev/loopish; echo $?").edit(|c| {
+        c["linux"]["devices"] = json!([
+            { "path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o620, "uid": 7, "gid": 8 },
+            { "path": "/dev/sub/pipe", "type": "p", "fileMode": 0o600 },
+            { "path": "/dev/loopish", "type": "b", "major": 7, "minor": 250 }
+        ]);
+    });
+    let out = b.run();
+    assert_eq!(
+        out.stdout,
+        "/dev/mine character special file 1 3 620 7:8\n/dev/sub/pipe fifo 0 0 600 0:0\n1\n"
+    );
+    // Made, but nothing allows to open it.
+    assert!(out.stderr.contains("Operation not permitted"), "{out:#?}");
+}
+
+#[test]
+fn another_file_in_a_devices_place_is_an_error() {
+    let b = Bundle::new()
+        .without_mount("/dev")
+        .without_mount("/dev/pts");
+    let b = b.without_mount("/dev/shm").without_mount("/dev/mqueue");
+    fs::write(b.rootfs().join("dev/zero"), "not zero").unwrap();
+    assert!(b.run().fails().contains("/dev/zero"));
+}
+
+#[test]
+fn access_to_devices_follows_the_rules() {
+    let script = "cat /dev/z | head -c 1 | wc -c; cat /dev/denied 2>/dev/null || echo denied";
+    let b = Bundle::sh(script).edit(|c| {
+        c["linux"]["devices"] = json!([
+            { "path": "/dev/z", "type": "c", "major": 1, "minor": 5 },
+            { "path": "/dev/denied", "type": "c", "major": 1, "minor": 11 }
+        ]);
+        c["linux"]["resources"]["devices"] = json!([{ "allow": false, "access": "rwm" }]);
+    });
+    assert_eq!(b.run().ok(), "1\ndenied");
+}
+
+#[test]
+fn propagation_of_the_root() {
+    for (mode, out_mark) in [
+        ("private", false),
+        ("slave", false),
+        ("rslave", false),
+        ("unbindable", false),
+        ("shared", true),
+    ] {
+        let b = Bundle::sh(
+            "grep ' / / ' /proc/self/mountinfo >/dev/null; grep -c -e shared: /proc/self/mountinfo; sleep 0",
+        );
+        let b = b.edit(|c| c["linux"]["rootfsPropagation"] = json!(mode));
+        // A shared tree on the "host" of a private namespace.
+        let script = format!(
+            "mount --make-rshared / && n=$(wc -l < /proc/self/mountinfo) && {} --root {} run -b {} {} && [ $(wc -l < /proc/self/mountinfo) = $n ] && echo clean",
+            BIN,
+            b.records().display(),
+            b.dir.path().display(),
+            b.id
+        );
+        let mut command = Command::new("unshare");
+        command.args(["-m", "--propagation", "private", "bash", "-c", &script]);
+        let out = b.finish(command).ok();
+        let mut lines = out.lines();
+        let shared: u32 = lines.next().unwrap().parse().unwrap();
+        assert_eq!(shared > 0, out_mark, "{mode}: {out}");
+        assert_eq!(lines.next(), Some("clean"), "{mode}: {out}");
+    }
+}
+
+#[test]
+fn mounts_of_the_host_come_in_where_asked_and_never_go_out() {
+    for (option, seen) in [("rslave", "in"), ("rprivate", "")] {
+        let b = Bundle::sh("while [ ! -e /data/go ]; do sleep 0.02; done; ls /data/sub; mount -t tmpfs x /data/out; touch /data/out/x").edit(|c| {
+            let caps = json!(["CAP_SYS_ADMIN"]);
+            for set in ["bounding", "effective", "permitted"] {
+                c["process"]["capabilities"][set] = caps.clone();
+            }
+        });
+        let dir = data(&b);
+        fs::create_dir(dir.join("out")).unwrap();
+        let b = b.bind(&dir, "/data", &["rbind", option]);
+        let script = format!(
+            "mount --bind {0} {0}; mount --make-rshared /; {1} --root {2} run -b {3} {4} & \
+             until {1} --root {2} state {4} 2>/dev/null | grep -q running; do sleep 0.02; done; \
+             mount -t tmpfs t {0}/sub; touch {0}/sub/in; touch {0}/go; wait; ls {0}/out; umount {0}/sub",
+            dir.display(),
+            BIN,
+            b.records().display(),
+            b.dir.path().display(),
+            b.id
+        );
+        let mut command = Command::new("unshare");
+        command.args(["-m", "--propagation", "private", "bash", "-c", &script]);
+        assert_eq!(b.finish(command).ok(), seen, "{option}");
+    }
+}
+
+#[test]
+fn the_old_root_is_gone() {
+    let b = Bundle::sh("ls /; cat /proc/self/mountinfo");
+    let out = b.run().ok();
+    assert!(!out.contains("usr") || !Path::new("/usr").exists(), "{out}");
+    let root = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let host_only = root
+        .lines()
+        .filter(|l| l.contains(" /sys/fs/cgroup/freezer "))
+        .count();
+    assert!(host_only <= 1);
+    let points: Vec<&str> = out
+        .lines()
+        .filter_map(|l| l.split(' ').nth(4))
+        .filter(|p| p.starts_with('/'))
+        .collect();
+    assert!(
+        points.contains(&"/") && points.contains(&"/proc"),
+        "{points:?}"
+    );
+    assert_eq!(
+        points.iter().filter(|p| **p == "/").count(),
+        1,
+        "{points:?}"
+    );
+}
+
+#[test]
+fn no_pivot_works_as_well() {
+    let b = Bundle::sh("cat /here; ls /proc/self/fd >/dev/null && echo proc");
+    fs::write(b.rootfs().join("here"), "yes\n").unwrap();
+    assert_eq!(b.verb("run", &["--no-pivot"]).ok(), "yes\nproc");
+}
+
+#[test]
+fn the_cgroup_mount_shows_the_own_groups() {
+    let script = "cat /sys/fs/cgroup/pids/pids.max; ls /sys/fs/cgroup; mkdir /sys/fs/cgroup/pids/x 2>/dev/null || echo ro; cat /proc/self/cgroup | cut -d: -f3 | sort -u";
+    let b = Bundle::sh(script)
+        .mount(
+            "cgroup",
+            "/sys/fs/cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", "ro"],
+        )
+        .edit(|c| c["linux"]["resources"]["pids"] = json!({ "limit": 42 }));
+    let b = b.namespace("cgroup", None);
+    let out = b.run().ok();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.first(), Some(&"42"), "{out}");
+    assert!(
+        lines.contains(&"memory") && lines.contains(&"freezer") && lines.contains(&"ro"),
+        "{out}"
+    );
+    assert_eq!(lines.last(), Some(&"/"), "{out}");
+    // Without a cgroup namespace the group itself is bound there.
+    let b = b.without_namespace("cgroup");
+    let out = b.run().ok();
+    assert_eq!(out.lines().next(), Some("42"), "{out}");
+    assert_eq!(out.lines().last(), Some(b.cgroup.as_str()), "{out}");
+}
