@@ -49,11 +49,7 @@ impl Engine {
                 });
             }
         }
-        let report = self.store.check(Options {
-            deep,
-            repair,
-            ..Options::default()
-        })?;
+        let report = self.store.check(Options { deep, repair })?;
         for problem in report.problems {
             found.push(Finding {
                 text: problem.to_string(),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader, Seek as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
@@ -264,11 +264,7 @@ impl Reader {
         if there.ino() != here.ino() {
             return Ok(true);
         }
-        let at = self
-            .file
-            .get_mut()
-            .seek(SeekFrom::Current(0))
-            .at("look at", path)?;
+        let at = self.file.get_mut().stream_position().at("look at", path)?;
         Ok(at > here.len())
     }
 }

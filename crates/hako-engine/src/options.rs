@@ -307,7 +307,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, Error> {
     }
     let number: f64 = number.parse().map_err(|_| wrong())?;
     let bytes = number * factor as f64;
-    if bytes.is_finite() && bytes >= 0.0 && bytes < 9e18 {
+    if (0.0..9e18).contains(&bytes) {
         Ok(bytes as u64)
     } else {
         Err(wrong())

@@ -23,7 +23,7 @@ impl Engine {
         match container.state.phase {
             Phase::Created | Phase::Exited => Ok(container),
             Phase::Running if self.monitored(&container) => Ok(container),
-            _ => self.repair(container),
+            _ => self.repair(container.record.id),
         }
     }
 
@@ -32,8 +32,7 @@ impl Engine {
         Client::connect(&self.run_dir(container.id())).is_ok()
     }
 
-    fn repair(&self, container: Container) -> Result<Container> {
-        let id = container.record.id.clone();
+    fn repair(&self, id: String) -> Result<Container> {
         let path = self.runroot.path().join("locks").join(&id);
         let held = lock::file(&path, Wait::No).at("lock", &path)?;
         let Some(_lock) = held else {
@@ -47,7 +46,7 @@ impl Engine {
                 self.remove_locked(&container)?;
                 Err(Error::NoContainer(id))
             }
-            Phase::Starting => self.abandon_start(container),
+            Phase::Starting => self.abandon_start(&container),
             Phase::Running if self.monitored(&container) => Ok(container),
             Phase::Running => self.without_monitor(container),
         }
@@ -55,7 +54,7 @@ impl Engine {
 
     /// The command that was starting it was killed. A monitor may be there,
     /// with a container that was created, or even started.
-    fn abandon_start(&self, container: Container) -> Result<Container> {
+    fn abandon_start(&self, container: &Container) -> Result<Container> {
         let id = container.id().to_owned();
         if let Ok(mut client) = Client::connect(&self.run_dir(&id)) {
             let status = client.request(&Frame::StatusRequest, |frame| match frame {
@@ -91,7 +90,7 @@ impl Engine {
             Ok(())
         })?;
         if container.record.options.auto_remove {
-            self.remove_locked(&container)?;
+            self.remove_locked(container)?;
             return Err(Error::NoContainer(id));
         }
         self.reload(&id)
