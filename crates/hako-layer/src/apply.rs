@@ -63,6 +63,8 @@ pub(crate) struct Layer<'a> {
     /// What directories get in the end, by real path.
     pub(crate) deferred: BTreeMap<Vec<u8>, Deferred>,
     pub(crate) applied: Applied,
+    /// Entries, and directories made without one.
+    counted: u64,
 }
 
 impl<'a> Layer<'a> {
@@ -93,6 +95,7 @@ impl<'a> Layer<'a> {
             deleted: BTreeSet::new(),
             deferred: BTreeMap::new(),
             applied: Applied::default(),
+            counted: 0,
         };
         if empty {
             layer.reset_dir(&Rc::clone(&layer.root))?;
@@ -113,14 +116,7 @@ impl<'a> Layer<'a> {
     fn entry<R: Read>(&mut self, reader: &mut Reader<R>, entry: &Entry) -> Result<(), Error> {
         let limits = &self.options.limits;
         self.applied.entries += 1;
-        if self.applied.entries > limits.entries {
-            let (what, limit) = ("the number of entries", limits.entries);
-            return Err(Error::Limit {
-                path: quote(&entry.path),
-                what,
-                limit,
-            });
-        }
+        self.count(&entry.path)?;
         if let Kind::Other(flag) = entry.kind {
             // GNU tar's label of the archive; it is no file.
             if flag != b'V' {
@@ -156,6 +152,22 @@ impl<'a> Layer<'a> {
                 self.node(reader, entry, &dir, base)
             }
         }
+    }
+
+    /// Counts an entry, or a directory made for one: a single name can ask for
+    /// hundreds of them.
+    pub(crate) fn count(&mut self, path: &[u8]) -> Result<(), Error> {
+        self.counted += 1;
+        let limit = self.options.limits.entries;
+        if self.counted <= limit {
+            return Ok(());
+        }
+        let what = "the number of entries";
+        Err(Error::Limit {
+            path: quote(path),
+            what,
+            limit,
+        })
     }
 
     /// Where directories were made in the belief that nothing else is there,

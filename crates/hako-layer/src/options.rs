@@ -98,7 +98,7 @@ pub enum Devices {
 /// Upper bounds; beyond them an archive is refused.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Number of members.
+    /// Number of members, and of directories that are made without one.
     pub entries: u64,
     /// Length in bytes of a path, after resolution of its symlinks.
     pub path: usize,

@@ -220,6 +220,7 @@ impl Layer<'_> {
         real: Vec<u8>,
         may_inherit: bool,
     ) -> Result<Rc<Dir>, Error> {
+        self.count(&real)?;
         let owner = self.map_ids(0, 0, &real)?;
         rustix::fs::mkdirat(&parent.fd, name, sys::perm(IMPLICIT_MODE))
             .map_err(system("create the directory", &real))?;

@@ -2,6 +2,8 @@
 //! of star (`SCHILY.xattr.`), libarchive (`LIBARCHIVE.xattr.`) and GNU tar
 //! (`GNU.sparse.`).
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use crate::{Entry, Error, Limits, number};
 
 /// Records of one or several extended headers in their order; a later record
@@ -66,43 +68,13 @@ impl Records {
             .map(|(_, v)| v.as_slice())
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
         self.0.iter().map(|(k, v)| (k.as_slice(), v.as_slice()))
     }
 
     /// Adds a member's own records to the global ones.
     pub(crate) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
-    }
-
-    /// Merges a further global header, keeping one record of a key, and
-    /// bounding what an endless row of them can add up to.
-    pub(crate) fn merge_global(
-        &mut self,
-        other: Self,
-        offset: u64,
-        limit: u64,
-    ) -> Result<(), Error> {
-        for (key, value) in other.0 {
-            // No honest archive gives all its members one name or size, and
-            // readers differ on whether they heed global records at all.
-            let names = [&b"path"[..], b"linkpath", b"size"];
-            if names.contains(&key.as_slice()) || key.starts_with(b"GNU.sparse.") {
-                let reason = format!("global record {}", key.escape_ascii());
-                return Err(Error::Pax { offset, reason });
-            }
-            self.0.retain(|(k, _)| *k != key);
-            self.0.push((key, value));
-            let total: usize = self.0.iter().map(|(k, v)| k.len() + v.len() + 64).sum();
-            if total as u64 > limit {
-                return Err(Error::Limit {
-                    offset,
-                    what: "global extended headers",
-                    limit,
-                });
-            }
-        }
-        Ok(())
     }
 
     /// Lets the records override what the header said, except for `path`,
@@ -113,55 +85,70 @@ impl Records {
         offset: u64,
         limits: &Limits,
     ) -> Result<(), Error> {
-        for (key, value) in self.iter() {
+        // By name, since star's and libarchive's records can set the same one.
+        let mut xattrs: HashMap<Vec<u8>, usize> = HashMap::new();
+        for (key, value) in self.effective() {
             let bad = || Error::Pax {
                 offset,
                 reason: format!("the value of {} is invalid", key.escape_ascii()),
             };
-            if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                set(&mut entry.xattrs, name.to_vec(), value.to_vec());
+            let xattr = if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                Some((name.to_vec(), value.to_vec()))
             } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                 let name = percent_decode(name).ok_or_else(bad)?;
-                set(
-                    &mut entry.xattrs,
-                    name,
-                    base64_decode(value).ok_or_else(bad)?,
-                );
-            } else if value.is_empty() {
-                // An empty value takes the record back.
-                entry.pax.retain(|(k, _)| k != key);
+                Some((name, base64_decode(value).ok_or_else(bad)?))
             } else {
-                match key {
-                    b"uid" => entry.uid = number::decimal(value).ok_or_else(bad)?,
-                    b"gid" => entry.gid = number::decimal(value).ok_or_else(bad)?,
-                    b"uname" => entry.uname = text(value).ok_or_else(bad)?,
-                    b"gname" => entry.gname = text(value).ok_or_else(bad)?,
-                    b"mtime" => entry.mtime = number::time(value).ok_or_else(bad)?,
-                    b"atime" => entry.atime = Some(number::time(value).ok_or_else(bad)?),
-                    b"ctime" => entry.ctime = Some(number::time(value).ok_or_else(bad)?),
-                    b"path" | b"linkpath" | b"size" => {}
-                    _ if key.starts_with(b"GNU.sparse.") => {}
-                    _ => set(&mut entry.pax, key.to_vec(), value.to_vec()),
+                None
+            };
+            if let Some((name, value)) = xattr {
+                if name.is_empty() || name.contains(&0) {
+                    return Err(bad());
                 }
+                match xattrs.get(&name).and_then(|at| entry.xattrs.get_mut(*at)) {
+                    Some(slot) => slot.1 = value,
+                    None => {
+                        xattrs.insert(name.clone(), entry.xattrs.len());
+                        entry.xattrs.push((name, value));
+                    }
+                }
+                if entry.xattrs.len() > limits.xattrs {
+                    let (what, limit) = ("number of xattrs", limits.xattrs as u64);
+                    return Err(Error::Limit {
+                        offset,
+                        what,
+                        limit,
+                    });
+                }
+                continue;
             }
-            if entry.xattrs.len() > limits.xattrs {
-                let limit = limits.xattrs as u64;
-                return Err(Error::Limit {
-                    offset,
-                    what: "number of xattrs",
-                    limit,
-                });
+            match key {
+                // An empty value takes the record back (POSIX pax, "value").
+                _ if value.is_empty() => {}
+                b"uid" => entry.uid = number::decimal(value).ok_or_else(bad)?,
+                b"gid" => entry.gid = number::decimal(value).ok_or_else(bad)?,
+                b"uname" => entry.uname = text(value).ok_or_else(bad)?,
+                b"gname" => entry.gname = text(value).ok_or_else(bad)?,
+                b"mtime" => entry.mtime = number::time(value).ok_or_else(bad)?,
+                b"atime" => entry.atime = Some(number::time(value).ok_or_else(bad)?),
+                b"ctime" => entry.ctime = Some(number::time(value).ok_or_else(bad)?),
+                b"path" | b"linkpath" | b"size" => {}
+                _ if key.starts_with(b"GNU.sparse.") => {}
+                _ => entry.pax.push((key.to_vec(), value.to_vec())),
             }
-        }
-        if entry
-            .xattrs
-            .iter()
-            .any(|(name, _)| name.is_empty() || name.contains(&0))
-        {
-            let reason = "the name of an xattr is invalid".to_owned();
-            return Err(Error::Pax { offset, reason });
         }
         Ok(())
+    }
+
+    /// The last record of every key, in their order.
+    fn effective(&self) -> Vec<(&[u8], &[u8])> {
+        let mut seen = HashSet::new();
+        let mut last: Vec<_> = self
+            .iter()
+            .rev()
+            .filter(|(key, _)| seen.insert(*key))
+            .collect();
+        last.reverse();
+        last
     }
 
     /// A name out of the record `key`; absent if the record is, or is empty.
@@ -190,10 +177,56 @@ impl Records {
     }
 }
 
-fn set(list: &mut Vec<(Vec<u8>, Vec<u8>)>, key: Vec<u8>, value: Vec<u8>) {
-    match list.iter_mut().find(|(k, _)| *k == key) {
-        Some(slot) => slot.1 = value,
-        None => list.push((key, value)),
+/// The records of global headers, which hold for all members that follow. They
+/// are looked at for every member, so they are bounded more tightly than a
+/// member's own.
+#[derive(Default)]
+pub(crate) struct Globals {
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
+    size: u64,
+}
+
+impl Globals {
+    /// Merges a further header.
+    pub(crate) fn merge(&mut self, header: Records, offset: u64, limit: u64) -> Result<(), Error> {
+        // What a record costs beside its bytes, roughly.
+        let cost = |key: &[u8], value: &[u8]| (key.len() + value.len() + 64) as u64;
+        for (key, value) in header.0 {
+            // No honest archive gives all its members one name or size, and
+            // readers differ on whether they heed global records at all.
+            let names = [&b"path"[..], b"linkpath", b"size"];
+            if names.contains(&key.as_slice()) || key.starts_with(b"GNU.sparse.") {
+                let reason = format!("global record {}", key.escape_ascii());
+                return Err(Error::Pax { offset, reason });
+            }
+            self.size += cost(&key, &value);
+            if let Some(old) = self.records.get(&key) {
+                self.size -= cost(&key, old);
+            }
+            if self.size > limit {
+                return Err(Error::Limit {
+                    offset,
+                    what: "global extended headers",
+                    limit,
+                });
+            }
+            self.records.insert(key, value);
+        }
+        Ok(())
+    }
+
+    /// A member's records: the global ones, and its own behind them.
+    pub(crate) fn with(&self, own: Records) -> Records {
+        if self.records.is_empty() {
+            return own;
+        }
+        let mut all: Vec<_> = self
+            .records
+            .iter()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        all.extend(own.0);
+        Records(all)
     }
 }
 
@@ -334,15 +367,61 @@ mod tests {
 
     #[test]
     fn global_headers_stay_bounded() {
-        let mut all = Records::default();
-        for n in 0..100_000u32 {
-            let more = Records(vec![(n.to_be_bytes().to_vec(), vec![0; 100])]);
-            if let Err(error) = all.merge_global(more, 0, 64 * 1024) {
-                assert!(matches!(error, Error::Limit { .. }));
-                return;
-            }
+        let mut all = Globals::default();
+        let limit = Limits::default().globals;
+        let header = |n: u32| Records(vec![(n.to_be_bytes().to_vec(), vec![0; 100])]);
+        // The same key over and over takes no more room.
+        for _ in 0..1000 {
+            all.merge(header(0), 0, limit).unwrap();
         }
-        panic!("no limit was met");
+        let error = (1..1000)
+            .find_map(|n| all.merge(header(n), 0, limit).err())
+            .unwrap();
+        assert!(matches!(error, Error::Limit { .. }));
+    }
+
+    #[test]
+    fn the_last_record_counts_and_an_empty_one_takes_back() {
+        let mut globals = Globals::default();
+        globals
+            .merge(
+                Records::parse(b"11 mtime=7\n9 uid=70\n", 0).unwrap(),
+                0,
+                1000,
+            )
+            .unwrap();
+        let own = Records::parse(b"9 mtime=\n8 gid=1\n8 gid=2\n6 k=1\n5 k=\n", 0).unwrap();
+        let mut entry = Entry::default();
+        globals
+            .with(own)
+            .apply(&mut entry, 0, &Limits::default())
+            .unwrap();
+        assert_eq!(
+            (entry.mtime.secs, entry.uid, entry.gid, entry.pax),
+            (0, 70, 2, Vec::new())
+        );
+    }
+
+    /// A megabyte of records takes linear time: done at once, or not for hours.
+    #[test]
+    fn attack_06_many_records_take_linear_time() {
+        let mut body = Vec::new();
+        for n in 0..100_000u32 {
+            push_record(&mut body, format!("k{n:x}").as_bytes(), b"");
+        }
+        for n in 0..20_000u32 {
+            push_record(
+                &mut body,
+                format!("SCHILY.xattr.{}", n % 900).as_bytes(),
+                b"v",
+            );
+        }
+        let mut entry = Entry::default();
+        Records::parse(&body, 0)
+            .unwrap()
+            .apply(&mut entry, 0, &Limits::default())
+            .unwrap();
+        assert_eq!(entry.xattrs.len(), 900);
     }
 
     proptest! {

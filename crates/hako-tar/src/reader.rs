@@ -19,15 +19,17 @@ use std::io::{self, Read};
 use crate::error::quote;
 use crate::header::{Block, Dialect, Header};
 use crate::input::Input;
-use crate::pax::Records;
+use crate::pax::{Globals, Records};
 use crate::sparse::{Bad, Map};
 use crate::{BLOCK, Entry, Error, Kind, Offsets, Segment, Time};
 
 /// Upper bounds for what a single member may make the reader hold in memory.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of a PAX extended header, and of all global ones together.
+    /// Bytes of the PAX extended headers of a member.
     pub pax: u64,
+    /// Bytes of all global PAX extended headers together.
+    pub globals: u64,
     /// Bytes of a GNU long name.
     pub name: u64,
     /// Number of extended attributes of a member.
@@ -40,6 +42,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             pax: 1 << 20,
+            globals: 16 << 10,
             name: 64 << 10,
             xattrs: 1024,
             segments: 1 << 20,
@@ -72,7 +75,7 @@ pub struct Chunk<'a> {
 pub struct Reader<R> {
     input: Input<R>,
     limits: Limits,
-    globals: Records,
+    globals: Globals,
     end: Option<End>,
     body: Body,
 }
@@ -107,7 +110,7 @@ impl<R: Read> Reader<R> {
         Self {
             input: Input::new(source),
             limits,
-            globals: Records::default(),
+            globals: Globals::default(),
             end: None,
             body: Body::default(),
         }
@@ -143,6 +146,7 @@ impl<R: Read> Reader<R> {
         let member = self.input.offset();
         let mut long = LongNames::default();
         let mut own = Records::default();
+        let mut size = 0;
         loop {
             let Some((block, offset)) = self.header_block(member, &own, &long)? else {
                 return Ok(None);
@@ -151,20 +155,27 @@ impl<R: Read> Reader<R> {
             match header.flag() {
                 b'x' | b'X' => {
                     let body = self.special(&header, self.limits.pax, "extended header")?;
+                    // Several headers before one member add up to one limit.
+                    size += body.len() as u64;
+                    if size > self.limits.pax {
+                        let (what, limit) = ("extended headers", self.limits.pax);
+                        return Err(Error::Limit {
+                            offset,
+                            what,
+                            limit,
+                        });
+                    }
                     own.extend(Records::parse(&body, offset)?);
-                    self.bound_own(&own, offset)?;
                 }
                 b'g' => {
-                    let body = self.special(&header, self.limits.pax, "extended header")?;
+                    let body = self.special(&header, self.limits.globals, "extended header")?;
                     let records = Records::parse(&body, offset)?;
-                    self.globals
-                        .merge_global(records, offset, self.limits.pax)?;
+                    self.globals.merge(records, offset, self.limits.globals)?;
                 }
                 b'L' => long.path = Some(self.long_name(&header)?),
                 b'K' => long.link = Some(self.long_name(&header)?),
                 _ => {
-                    let mut records = self.globals.clone();
-                    records.extend(own);
+                    let records = self.globals.with(own);
                     return self.member(&header, member, &records, long).map(Some);
                 }
             }
@@ -343,20 +354,6 @@ impl<R: Read> Reader<R> {
             });
         }
         Ok(name)
-    }
-
-    /// Several extended headers before one member add up to one limit.
-    fn bound_own(&self, own: &Records, offset: u64) -> Result<(), Error> {
-        let total: usize = own.iter().map(|(k, v)| k.len() + v.len()).sum();
-        if total as u64 > self.limits.pax {
-            let limit = self.limits.pax;
-            return Err(Error::Limit {
-                offset,
-                what: "extended headers",
-                limit,
-            });
-        }
-        Ok(())
     }
 
     fn member(

@@ -333,6 +333,14 @@ fn attack_06_bombs_of_entries_depth_and_size_are_refused() {
     let result = apply_with(&arena.root(), &tar(&empty), &options);
     assert!(matches!(result, Err(Error::Limit { limit: 1000, .. })));
 
+    // A few names that ask for many directories.
+    let arena = Arena::new();
+    let wide: Vec<_> = (0..10)
+        .map(|n| file(&format!("{n}/{}x", "d/".repeat(200)), ""))
+        .collect();
+    let result = apply_with(&arena.root(), &tar(&wide), &options);
+    assert!(matches!(result, Err(Error::Limit { limit: 1000, .. })));
+
     let deep = "d/".repeat(600);
     both(
         |_| vec![file(&deep, "")],

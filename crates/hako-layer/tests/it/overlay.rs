@@ -164,6 +164,36 @@ fn examples_look_alike() {
     }
 }
 
+/// Stacks that once came out differently.
+#[test]
+fn findings_stay_fixed() {
+    for layers in [
+        vec![vec![file("a/.wh.a", "")]],
+        vec![
+            vec![symlink("a", "b")],
+            vec![file("a/a", ""), dir("a", 0o755), file("a/a", "")],
+        ],
+        vec![
+            vec![symlink("a", "b")],
+            vec![dir("a/a", 0), file(".wh..wh..opq", "")],
+        ],
+        vec![
+            vec![file("a/c/a", "")],
+            vec![link("b", "a/c/a"), file(".wh.a", "")],
+        ],
+        vec![
+            vec![symlink("c", "/a")],
+            vec![symlink("c/a", "a"), link("a", "c")],
+        ],
+        vec![
+            vec![dir("e", 0o700), file("e/p", "")],
+            vec![link("y", "e/p"), file("e/q", "")],
+        ],
+    ] {
+        compare(&layers);
+    }
+}
+
 fn path() -> impl Strategy<Value = String> {
     proptest::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c")], 1..4)
         .prop_map(|parts| parts.join("/"))
