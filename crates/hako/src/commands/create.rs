@@ -24,7 +24,7 @@ pub(crate) struct Args {
     container: ContainerArgs,
 }
 
-pub(crate) fn run(app: &App, args: Args) -> Result {
+pub(crate) fn run(app: &App, args: &Args) -> Result {
     let container = create(app, &args.container)?;
     output::line(container.id())?;
     Ok(ExitCode::SUCCESS)

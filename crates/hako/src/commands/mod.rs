@@ -40,7 +40,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result {
     let app = places::open(cli.global)?;
     match verb {
         Verb::Run(args) | Verb::Container(Container::Run(args)) => run::run(&app, *args),
-        Verb::Create(args) | Verb::Container(Container::Create(args)) => create::run(&app, *args),
+        Verb::Create(args) | Verb::Container(Container::Create(args)) => create::run(&app, &args),
         Verb::Start(args) | Verb::Container(Container::Start(args)) => start::run(&app, &args),
         Verb::Attach(args) | Verb::Container(Container::Attach(args)) => attach::run(&app, &args),
         Verb::Ps(args) | Verb::Container(Container::Ls(args)) => ps::run(&app, &args),
