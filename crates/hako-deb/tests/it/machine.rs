@@ -68,6 +68,11 @@ fn busybox_says_hello() {
         run(&one, &first, &["echo", "hello from hako"]),
         "hello from hako\n"
     );
+    // busybox itself lists its programs: each has a link, but for the init
+    // of a first file system.
+    let script =
+        "for a in $(busybox --list); do [ -e /usr/bin/$a ] || [ -e /usr/sbin/$a ] || echo $a; done";
+    assert_eq!(run(&one, &first, &["sh", "-c", script]), "linuxrc\n");
     assert_eq!(
         run(&one, &first, &["sh", "-c", "ls /usr/sbin/ip && id -un"]),
         "/usr/sbin/ip\nroot\n"
