@@ -4,7 +4,7 @@ use crate::cache::{Cache, Signed};
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::index::{self, Index};
-use crate::openpgp::{Keyring, Kind, cleartext, verify};
+use crate::openpgp::{Kind, Rings, cleartext, verify};
 use crate::options::{Event, Options, Progress};
 use crate::release::{self, IndexFile, Release};
 use crate::sources::Source;
@@ -40,6 +40,7 @@ pub(crate) struct Context<'a> {
     pub(crate) options: &'a Options,
     pub(crate) architecture: &'a str,
     pub(crate) progress: Progress<'a>,
+    pub(crate) rings: &'a Rings,
 }
 
 /// Opens a source. `None` where it is optional and the archive has no such
@@ -217,7 +218,9 @@ fn accept(context: Context<'_>, source: &Source, signed: &Signed) -> Result<Rele
             source.origin
         )));
     } else {
-        let ring = Keyring::load(&source.signed_by, &context.options.keyrings)?;
+        let ring = context
+            .rings
+            .get(&source.signed_by, &context.options.keyrings)?;
         if ring.is_empty() {
             return Err(refuse(format!(
                 "there is no keyring to check the signature with; install debian-archive-keyring or name one in the source ({})",

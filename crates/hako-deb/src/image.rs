@@ -7,6 +7,7 @@ use crate::archive::Context;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
+use crate::openpgp::Rings;
 use crate::options::{Event, Options, Progress};
 use crate::release::Release;
 use crate::request::Request;
@@ -71,6 +72,7 @@ pub async fn image(
         options,
         architecture: &architecture,
         progress,
+        rings: &Rings::default(),
     };
     let (members, plan) = open::choose(request, context).await?;
     let release = open::basis(request, &members, &plan);
@@ -136,6 +138,7 @@ pub async fn plan(
         options,
         architecture: &architecture,
         progress,
+        rings: &Rings::default(),
     };
     let (members, plan) = open::choose(request, context).await?;
     let planned = plan.iter().map(|candidate| Planned {

@@ -8,6 +8,7 @@ use pgp::composed::{Deserializable, SignedPublicKey};
 use pgp::types::KeyDetails;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// No keyring that archives are signed with comes near this.
 const LARGEST: u64 = 16 << 20;
@@ -168,6 +169,30 @@ impl Keyring {
                     Some(exact) => exact == signer,
                     None => wanted == primary || wanted == signer,
                 })
+    }
+}
+
+/// The keyrings of one request, each read once: most sources have the same.
+#[derive(Debug, Default)]
+pub(crate) struct Rings(Mutex<Vec<(SignedBy, Arc<Keyring>)>>);
+
+impl Rings {
+    /// The keys that a source admits.
+    ///
+    /// # Errors
+    /// As [`Keyring::load`].
+    pub(crate) fn get(
+        &self,
+        signed_by: &SignedBy,
+        directories: &Directories,
+    ) -> Result<Arc<Keyring>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ring)) = known.iter().find(|(by, _)| by == signed_by) {
+            return Ok(ring.clone());
+        }
+        let ring = Arc::new(Keyring::load(signed_by, directories)?);
+        known.push((signed_by.clone(), ring.clone()));
+        Ok(ring)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod cleartext;
 mod keyring;
 mod verify;
 
+pub(crate) use keyring::Rings;
 pub use keyring::{Directories, Keyring};
 pub use verify::{Good, Kind, verify};
 

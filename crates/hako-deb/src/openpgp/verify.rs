@@ -3,13 +3,14 @@
 //! It must be made by a key of the ring that was allowed to sign, neither
 //! expired nor revoked, at the time of signing; with a digest that is not
 //! broken; over exactly the bytes given. A key that was revoked because it
-//! was lost never counts. One good signature is enough, but a bad one by a
-//! key of the ring refuses all: somebody changed the text.
+//! was lost never counts. One good signature is enough: archives sign with
+//! the keys of several releases.
 
 use super::armour_blocks;
 use super::keyring::{Keyring, fingerprint};
 use pgp::composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
+use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::packet::{RevocationCode, Signature, SignatureType, SubpacketData};
 use pgp::ser::Serialize;
 use pgp::types::{KeyDetails, PublicParams, Tag};
@@ -43,34 +44,37 @@ const SKEW: u64 = 24 * 3600;
 /// to be relied upon.
 ///
 /// # Errors
-/// No signature counts, or one is bad; the text says for each why, with
-/// the id of the key.
+/// No signature counts; the text says why, with the id of each key.
 pub fn verify(
     data: &[u8],
     signature: &[u8],
     kind: Kind,
     ring: &Keyring,
     now: Option<u64>,
-) -> Result<Vec<Good>, String> {
-    let signatures = parse(signature)?;
-    let mut good = Vec::new();
+) -> Result<Good, String> {
+    let mut signatures = parse(signature)?;
+    // Signatures of elliptic curves are far cheaper to check than RSA's.
+    signatures.sort_by_key(|s| {
+        s.config()
+            .is_some_and(|c| c.pub_alg == PublicKeyAlgorithm::RSA)
+    });
+    let mut bad = None;
     let mut reasons = Vec::new();
     for signature in &signatures {
         match check(data, signature, kind, ring, now) {
-            Ok(one) => good.push(one),
+            Ok(good) => return Ok(good),
             Err(Refusal::Useless(reason)) => reasons.push(reason),
-            Err(Refusal::Bad(reason)) => return Err(reason),
+            Err(Refusal::Bad(reason)) => bad = bad.or(Some(reason)),
         }
     }
-    if good.is_empty() {
-        reasons.dedup();
-        return Err(format!(
+    reasons.dedup();
+    Err(bad.unwrap_or_else(|| {
+        format!(
             "no signature that counts: {} (keys from {})",
             reasons.join("; "),
             ring.describe()
-        ));
-    }
-    Ok(good)
+        )
+    }))
 }
 
 fn parse(signature: &[u8]) -> Result<Vec<Signature>, String> {
@@ -243,12 +247,15 @@ impl Component<'_> {
                 return Err("was revoked".to_owned());
             }
         }
-        let binding = sub
+        let mut bindings: Vec<&Signature> = sub
             .signatures
             .iter()
             .filter(|s| s.typ() == Some(SignatureType::SubkeyBinding) && sound_digest(s))
-            .filter(bound)
-            .max_by_key(|s| hashed_time(s))
+            .collect();
+        bindings.sort_by_key(|s| std::cmp::Reverse(hashed_time(s)));
+        let binding = bindings
+            .into_iter()
+            .find(bound)
             .ok_or_else(|| "has no binding that counts".to_owned())?;
         alive(sub.key.created_at().as_secs(), binding, at)?;
         // A subkey must itself say that it belongs to the primary, or any
@@ -267,23 +274,25 @@ impl Component<'_> {
 /// The newest self-signature over the primary or one of its names.
 fn primary_binding(key: &SignedPublicKey) -> Option<&Signature> {
     let primary = &key.primary_key;
-    let direct = key
+    let direct = key.details.direct_signatures.iter().map(|s| (s, None));
+    let names = key
         .details
-        .direct_signatures
+        .users
         .iter()
-        .filter(|s| s.typ() == Some(SignatureType::Key) && s.verify_key(primary).is_ok());
-    let names = key.details.users.iter().flat_map(|user| {
-        user.signatures.iter().filter(|s| {
-            s.typ() != Some(SignatureType::CertRevocation)
-                && matches(s, primary)
-                && s.verify_certification(primary, Tag::UserId, &user.id)
-                    .is_ok()
-        })
-    });
-    direct
+        .flat_map(|user| user.signatures.iter().map(move |s| (s, Some(&user.id))));
+    let mut all: Vec<_> = direct
         .chain(names)
-        .filter(|s| sound_digest(s))
-        .max_by_key(|s| hashed_time(s))
+        .filter(|(s, _)| sound_digest(s) && matches(s, primary))
+        .collect();
+    all.sort_by_key(|(s, _)| std::cmp::Reverse(hashed_time(s)));
+    let sound = |(s, name): &(&Signature, Option<_>)| match name {
+        None => s.typ() == Some(SignatureType::Key) && s.verify_key(primary).is_ok(),
+        Some(name) => {
+            s.typ() != Some(SignatureType::CertRevocation)
+                && s.verify_certification(primary, Tag::UserId, *name).is_ok()
+        }
+    };
+    all.into_iter().find(sound).map(|(s, _)| s)
 }
 
 /// Whether the key existed and had not expired, by its newest binding.
