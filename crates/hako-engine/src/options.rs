@@ -31,6 +31,8 @@ pub struct Create {
     pub hostname: Option<String>,
     /// With a terminal.
     pub tty: bool,
+    /// Rows and columns of that terminal at the start.
+    pub console_size: Option<(u16, u16)>,
     /// Standard input stays open.
     pub interactive: bool,
     /// The root file system cannot be written.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use hako_spec::runtime::{
-    Arch, Capabilities, Config, Cpu, DeviceRule, Linux, Memory, Mount, Namespace, NamespaceKind,
+    Arch, Capabilities, Config, ConsoleSize, Cpu, DeviceRule, Linux, Memory, Mount, Namespace, NamespaceKind,
     Pids, Process, Resources, Rlimit, Root, Seccomp, SeccompAction,
 };
 
@@ -192,6 +192,11 @@ fn process(start: &Start<'_>) -> Result<Process> {
     }
     Ok(Process {
         terminal: options.tty,
+        console_size: options.console_size.map(|(rows, cols)| ConsoleSize {
+            height: rows.into(),
+            width: cols.into(),
+            ..ConsoleSize::default()
+        }),
         user: start.user.user.clone(),
         args: record.args.clone(),
         env,

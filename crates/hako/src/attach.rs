@@ -6,7 +6,7 @@
 //! slow reader of the output does not keep signals away.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use hako_engine::{Container, Engine};
 use hako_monitor::Client;
@@ -106,8 +106,7 @@ pub(crate) fn stand_for(
             Input::Closed
         },
         to_send: None,
-        out: Sink::new(stdout()),
-        err: Sink::new(stderr()),
+        output: Output::default(),
         exit: None,
     };
     this.resize();
@@ -133,8 +132,7 @@ struct Session<'a> {
     input: Input,
     /// Input on its way.
     to_send: Option<Frame>,
-    out: Sink,
-    err: Sink,
+    output: Output,
     /// The exit frame has come.
     exit: Option<Option<i32>>,
 }
@@ -144,30 +142,24 @@ enum Token {
     Monitor,
     Signals,
     Stdin,
-    Stdout,
-    Stderr,
+    Output,
 }
 
 impl Session<'_> {
     fn run(&mut self) -> Result<Outcome> {
         loop {
-            if self.out.is_empty() && self.err.is_empty() {
-                if let Some(code) = self.exit {
-                    return Ok(Outcome::Exited(code));
-                }
+            if self.output.is_empty() {
                 self.take_frames()?;
-                if self.exit.is_some() {
-                    // Nothing more comes from the monitor to wake poll.
-                    continue;
-                }
+            }
+            if let (Some(code), true) = (self.exit, self.output.is_empty()) {
+                return Ok(Outcome::Exited(code));
             }
             for (token, events) in self.poll()? {
                 let done = match token {
                     Token::Monitor => self.monitor(events)?,
                     Token::Signals => self.take_signals(),
                     Token::Stdin => self.read_input()?,
-                    Token::Stdout => self.out.write().map(|()| None)?,
-                    Token::Stderr => self.err.write().map(|()| None)?,
+                    Token::Output => self.output.write().map(|()| None)?,
                 };
                 if let Some(outcome) = done {
                     return Ok(outcome);
@@ -177,9 +169,9 @@ impl Session<'_> {
     }
 
     fn poll(&self) -> Result<Vec<(Token, PollFlags)>> {
-        let (stdin, stdout, stderr) = (stdin(), stdout(), stderr());
+        let stdin = stdin();
         let mut list = vec![(Token::Signals, PollFd::new(&self.signals, PollFlags::IN))];
-        let idle = self.out.is_empty() && self.err.is_empty();
+        let idle = self.output.is_empty();
         if self.exit.is_none() {
             let mut events = PollFlags::empty();
             // The next output comes when the last one is written.
@@ -198,17 +190,8 @@ impl Session<'_> {
         if self.input == Input::Open && self.to_send.is_none() && self.exit.is_none() {
             list.push((Token::Stdin, PollFd::from_borrowed_fd(stdin, PollFlags::IN)));
         }
-        if !self.out.is_empty() {
-            list.push((
-                Token::Stdout,
-                PollFd::from_borrowed_fd(stdout, PollFlags::OUT),
-            ));
-        }
-        if !self.err.is_empty() {
-            list.push((
-                Token::Stderr,
-                PollFd::from_borrowed_fd(stderr, PollFlags::OUT),
-            ));
+        if let Some(fd) = self.output.fd() {
+            list.push((Token::Output, PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
         }
         let (tokens, mut fds): (Vec<_>, Vec<_>) = list.into_iter().unzip();
         match poll(&mut fds, None) {
@@ -229,8 +212,7 @@ impl Session<'_> {
             self.send_input();
         }
         if events.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
-            && self.out.is_empty()
-            && self.err.is_empty()
+            && self.output.is_empty()
         {
             match self.client.fill() {
                 Ok(true) => {}
@@ -250,8 +232,8 @@ impl Session<'_> {
     fn take_frames(&mut self) -> Result<()> {
         loop {
             match self.client.buffered() {
-                Ok(Some(Frame::Stdout(bytes))) => self.out.push(&bytes),
-                Ok(Some(Frame::Stderr(bytes))) => self.err.push(&bytes),
+                Ok(Some(Frame::Stdout(bytes))) => self.output.push(stdout(), bytes),
+                Ok(Some(Frame::Stderr(bytes))) => self.output.push(stderr(), bytes),
                 Ok(Some(Frame::Exit(exit))) => {
                     self.exit = Some(exit.code);
                     return Ok(());
@@ -388,52 +370,56 @@ impl Session<'_> {
     }
 }
 
-/// One of our outputs, and what is still to be written to it.
-struct Sink {
-    fd: BorrowedFd<'static>,
-    pending: VecDeque<u8>,
-    /// Most bytes at once, so as not to wait for the reader.
-    piece: usize,
+/// What is still to be written, in the order in which it came: both outputs may
+/// be one file.
+#[derive(Default)]
+struct Output {
+    pieces: VecDeque<(BorrowedFd<'static>, Vec<u8>)>,
+    /// Bytes of the first piece that are written.
+    written: usize,
 }
 
-impl Sink {
-    fn new(fd: BorrowedFd<'static>) -> Self {
-        let kind = fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
-        let piece = match kind {
-            Ok(FileType::RegularFile) => usize::MAX,
-            _ => PIPE_PIECE,
-        };
-        Sink {
-            fd,
-            pending: VecDeque::new(),
-            piece,
-        }
-    }
-
+impl Output {
     fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.pieces.is_empty()
     }
 
-    fn push(&mut self, bytes: &[u8]) {
-        self.pending.extend(bytes);
+    /// Where the next bytes go.
+    fn fd(&self) -> Option<BorrowedFd<'static>> {
+        self.pieces.front().map(|(fd, _)| *fd)
     }
 
-    /// Writes a piece.
-    fn write(&mut self) -> Result<()> {
-        let (first, _) = self.pending.as_slices();
-        let piece = first.get(..self.piece).unwrap_or(first);
-        match rustix::io::write(self.fd.as_fd(), piece) {
-            Ok(n) => {
-                self.pending.drain(..n);
-                Ok(())
-            }
-            Err(Errno::INTR | Errno::AGAIN) => Ok(()),
-            // The container runs on; its output goes to the log.
-            Err(Errno::PIPE) => Err(CliError {
-                kind: Kind::BrokenPipe,
-                ..CliError::new("")
-            }),
-            Err(e) => Err(output::failed(e.into())),
+    fn push(&mut self, fd: BorrowedFd<'static>, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.pieces.push_back((fd, bytes));
         }
+    }
+
+    /// Writes as much as goes without waiting for the reader.
+    fn write(&mut self) -> Result<()> {
+        let Some((fd, bytes)) = self.pieces.front() else {
+            return Ok(());
+        };
+        let rest = bytes.get(self.written..).unwrap_or_default();
+        let regular = fstat(fd)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        let most = if regular { usize::MAX } else { PIPE_PIECE };
+        match rustix::io::write(fd, rest.get(..most).unwrap_or(rest)) {
+            Ok(n) => self.written += n,
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            // The container runs on; its output goes to the log.
+            Err(Errno::PIPE) => {
+                return Err(CliError {
+                    kind: Kind::BrokenPipe,
+                    ..CliError::new("")
+                });
+            }
+            Err(e) => return Err(output::failed(e.into())),
+        }
+        if self.written >= bytes.len() {
+            self.pieces.pop_front();
+            self.written = 0;
+        }
+        Ok(())
     }
 }

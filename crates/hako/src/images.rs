@@ -10,7 +10,7 @@ use hako_store::{Lease, Resolved};
 use hako_transfer::{Pulled, Source};
 
 use crate::error::{CliError, Result};
-use crate::progress;
+use crate::progress::{self, Detail};
 
 /// When an image is looked for outside of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -79,7 +79,8 @@ pub(crate) fn obtain(
             Err(error) => return Err(error.into()),
         }
     }
-    let pulled = bring(engine, &engine.source(text)?, options, quiet)?;
+    let detail = if quiet { Detail::Nothing } else { Detail::News };
+    let pulled = bring(engine, &engine.source(text)?, options, detail)?;
     let name = match pulled.names.first() {
         Some(name) => engine
             .store()
@@ -112,7 +113,7 @@ pub(crate) fn bring(
     engine: &Engine,
     source: &Source,
     options: &Options,
-    quiet: bool,
+    detail: Detail,
 ) -> Result<Pulled> {
     let how = Bring {
         authfile: options.authfile.clone(),
@@ -126,5 +127,5 @@ pub(crate) fn bring(
         .enable_all()
         .build()
         .map_err(|e| CliError::from(e).context("cannot start the network's event loop"))?;
-    Ok(runtime.block_on(engine.bring(source, &how, progress::listener(quiet)))?)
+    Ok(runtime.block_on(engine.bring(source, &how, progress::listener(detail)))?)
 }

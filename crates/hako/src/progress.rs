@@ -12,16 +12,66 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::output;
 use crate::output::size::loose;
 
-/// The listener that fits: none when `quiet`, bars on a terminal, else lines.
-pub(crate) fn listener(quiet: bool) -> Arc<dyn Progress> {
-    if quiet {
-        return Arc::new(Silent);
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Nothing.
+    Nothing,
+    /// What is brought; nothing when all is there already.
+    News,
+    /// Everything.
+    All,
+}
+
+/// The listener that fits: none, bars on a terminal, else lines.
+pub(crate) fn listener(detail: Detail) -> Arc<dyn Progress> {
+    match detail {
+        Detail::Nothing => Arc::new(Silent),
+        Detail::News => Arc::new(News::new(shown())),
+        Detail::All => shown(),
     }
+}
+
+fn shown() -> Arc<dyn Progress> {
     if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
     {
         return Arc::new(Bars::new(ProgressDrawTarget::stderr()));
     }
     Arc::new(Lines::new(output::note))
+}
+
+/// Says what is brought only once something is.
+struct News {
+    listener: Arc<dyn Progress>,
+    /// What was said before that.
+    before: Mutex<Option<Event>>,
+}
+
+impl News {
+    fn new(listener: Arc<dyn Progress>) -> Self {
+        News {
+            listener,
+            before: Mutex::default(),
+        }
+    }
+}
+
+impl Progress for News {
+    fn event(&self, event: Event) {
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Resolving { .. } => *before = Some(event),
+            Event::Exists { .. } => {}
+            event => {
+                if !matches!(event, Event::Resolved { .. } | Event::Warning { .. })
+                    && let Some(before) = before.take()
+                {
+                    self.listener.event(before);
+                }
+                self.listener.event(event);
+            }
+        }
+    }
 }
 
 /// A digest as a person can tell it from others.
@@ -241,6 +291,36 @@ mod tests {
             "package bash 2 B done",
         ];
         assert_eq!(*said.lock().unwrap(), want);
+    }
+
+    #[test]
+    fn no_news_are_not_told() {
+        struct Count(Mutex<usize>);
+        impl Progress for Count {
+            fn event(&self, event: Event) {
+                *self.0.lock().unwrap() += usize::from(!matches!(event, Event::Resolved { .. }));
+            }
+        }
+        let count = Arc::new(Count(Mutex::new(0)));
+        let news = News::new(Arc::clone(&count) as Arc<dyn Progress>);
+        let digest = Digest::from_sha256([1; 32]);
+        news.event(Event::Resolving {
+            name: "x".to_owned(),
+        });
+        news.event(Event::Resolved {
+            digest: digest.clone(),
+            layers: 1,
+        });
+        news.event(Event::Exists {
+            digest: digest.clone(),
+        });
+        assert_eq!(*count.0.lock().unwrap(), 0);
+        news.event(Event::LayerStart {
+            digest,
+            size: 1,
+            offset: 0,
+        });
+        assert_eq!(*count.0.lock().unwrap(), 2);
     }
 
     #[test]

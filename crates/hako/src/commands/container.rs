@@ -10,6 +10,7 @@ use hako_engine::{Create, Limits, NetworkMode, Ulimit, Volume, parse_bytes, pars
 use crate::error::{CliError, Result};
 use crate::images::{Options as ImageOptions, Policy};
 use crate::places::App;
+use crate::terminal;
 
 /// The flags.
 #[derive(Debug, Clone, Args)]
@@ -201,6 +202,7 @@ impl ContainerArgs {
             group_add: self.group_add.clone(),
             hostname: self.hostname.clone(),
             tty: self.tty,
+            console_size: terminal::size().filter(|_| self.tty),
             interactive: self.interactive,
             read_only: self.read_only,
             auto_remove: self.rm,

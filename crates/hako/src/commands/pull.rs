@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::images::{self, Options};
 use crate::output;
 use crate::places::App;
+use crate::progress::Detail;
 
 /// Bring an image into the store
 #[derive(Debug, clap::Args)]
@@ -21,7 +22,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(app: &App, args: &Args) -> Result {
     let source = app.engine.source(&args.image)?;
-    let pulled = images::bring(&app.engine, &source, &args.options, args.quiet)?;
+    let detail = if args.quiet {
+        Detail::Nothing
+    } else {
+        Detail::All
+    };
+    let pulled = images::bring(&app.engine, &source, &args.options, detail)?;
     if args.quiet {
         output::line(&pulled.image.id)?;
         return Ok(ExitCode::SUCCESS);
