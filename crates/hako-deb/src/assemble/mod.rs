@@ -5,16 +5,16 @@
 //! done here from the packages' own data:
 //!
 //! - `/bin`, `/sbin` and `/lib*` are links into `/usr`, and what packages
-//!   ship there lies in `/usr` ([`merge`]);
-//! - users, groups and the usual directories ([`skeleton`]);
-//! - defaults that packages keep in `/usr/share` ([`defaults`]);
+//!   ship there lies in `/usr` (`merge`);
+//! - users, groups and the usual directories (`skeleton`);
+//! - defaults that packages keep in `/usr/share` (`defaults`);
 //! - `update-alternatives --install` with literal words ([`alternatives`]);
-//! - the bundle of ca-certificates ([`certificates`]);
+//! - the bundle of ca-certificates (`certificates`);
 //! - the names of busybox's programs, if busybox was asked for ([`busybox`]).
 //!
-//! dpkg's database lists all packages as installed ([`database`]), with
+//! dpkg's database lists all packages as installed (`database`), with
 //! their scripts, so that `dpkg-reconfigure` can run what was not run; and
-//! `/var/lib/hako/sbom.spdx.json` lists them in SPDX ([`sbom`]).
+//! `/var/lib/hako/sbom.spdx.json` lists them in SPDX (`sbom`).
 
 pub mod alternatives;
 pub mod busybox;
