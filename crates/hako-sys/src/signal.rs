@@ -96,10 +96,22 @@ pub fn read(fd: BorrowedFd<'_>) -> Result<Option<Received>, Errno> {
 /// Gives every signal its default action and unblocks all of them, as the next
 /// program expects to find them (Rust's own start-up ignores SIGPIPE).
 pub fn reset() -> Result<(), Errno> {
+    // The kernel's struct sigaction, all zero: SIG_DFL, no flags, an empty mask.
+    // libc's call would refuse the two signals that it keeps for itself, which
+    // a caller may have left ignored all the same.
+    let default = [0u64; 4];
     for signal in 1..=MAX {
-        // SAFETY: SIG_DFL is always a valid handler; KILL, STOP and the
-        // signals that libc keeps for itself give EINVAL.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the struct is at most this long, and the default action is
+        // always valid; KILL and STOP give EINVAL.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u64>(),
+                size_of::<u64>(),
+            );
+        }
     }
     let set = set_of(&[]);
     // SAFETY: a valid set.

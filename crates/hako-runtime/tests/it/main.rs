@@ -10,7 +10,12 @@
     clippy::panic
 )]
 
+mod cgroups;
 mod harness;
+mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod passing;
+mod process;
+mod terminal;

@@ -1,0 +1,148 @@
+//! Limits, as the host sees them, and the cgroups of exec.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::harness::Bundle;
+
+fn v1(b: &Bundle, controller: &str, file: &str) -> String {
+    let dir = Path::new("/sys/fs/cgroup").join(controller);
+    let path = dir.join(b.cgroup.trim_start_matches('/')).join(file);
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.trim().to_owned()
+}
+
+#[test]
+fn limits_are_in_the_hierarchies() {
+    let b = Bundle::sleeper().edit(|c| {
+        c["linux"]["resources"] = json!({
+            "memory": { "limit": 67_108_864, "reservation": 33_554_432 },
+            "cpu": { "shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0" },
+            "pids": { "limit": 20 },
+            "devices": [{ "allow": false, "access": "rwm" }],
+        });
+    });
+    b.up();
+    assert_eq!(v1(&b, "memory", "memory.limit_in_bytes"), "67108864");
+    assert_eq!(v1(&b, "memory", "memory.soft_limit_in_bytes"), "33554432");
+    assert_eq!(v1(&b, "cpu", "cpu.shares"), "512");
+    assert_eq!(v1(&b, "cpu", "cpu.cfs_quota_us"), "50000");
+    assert_eq!(v1(&b, "cpuset", "cpuset.cpus"), "0");
+    assert_eq!(v1(&b, "pids", "pids.max"), "20");
+    let devices = v1(&b, "devices", "devices.list");
+    assert!(
+        devices.contains("c 1:3 rwm") && !devices.contains("a *:*"),
+        "{devices}"
+    );
+    let pid = b.pid().to_string();
+    for controller in [
+        "memory", "cpu", "cpuset", "pids", "devices", "freezer", "blkio", "unified",
+    ] {
+        assert_eq!(v1(&b, controller, "cgroup.procs"), pid, "{controller}");
+    }
+    assert_eq!(
+        b.exec(&["cat", "/proc/self/cgroup"]).ok(),
+        b.exec(&["cat", "/proc/1/cgroup"]).ok()
+    );
+}
+
+#[test]
+fn the_limit_of_processes_holds() {
+    let b = Bundle::sh("for i in 1 2 3 4 5 6 7 8; do sleep 5 & done; wait").edit(|c| {
+        c["linux"]["resources"]["pids"] = json!({ "limit": 4 });
+    });
+    let out = b.run();
+    assert!(out.stderr.contains("fork"), "{out:#?}");
+}
+
+#[test]
+fn a_limit_that_cannot_be_is_an_error() {
+    let bad = Bundle::new().edit(|c| {
+        c["linux"]["resources"]["cpu"] = json!({ "cpus": "900-901" });
+    });
+    let text = bad.run().fails();
+    assert!(text.contains("cpuset.cpus"), "{text}");
+    assert!(bad.cgroups().is_empty());
+    let bad = Bundle::new().edit(|c| c["linux"]["cgroupsPath"] = json!("../../x"));
+    assert!(bad.run().fails().contains("cgroupsPath"));
+    let bad = Bundle::new().edit(|c| c["linux"]["cgroupsPath"] = json!("/"));
+    assert!(bad.run().fails().contains("cgroupsPath"));
+}
+
+#[test]
+fn user_namespaces_have_their_cgroups_as_well() {
+    let b = Bundle::sleeper().user_namespace().edit(|c| {
+        c["linux"]["resources"]["pids"] = json!({ "limit": 21 });
+    });
+    b.up();
+    assert_eq!(v1(&b, "pids", "pids.max"), "21");
+    assert_eq!(v1(&b, "pids", "cgroup.procs"), b.pid().to_string());
+    assert_eq!(v1(&b, "unified", "cgroup.procs"), b.pid().to_string());
+    b.exec(&["true"]).ok();
+}
+
+#[test]
+fn exec_in_a_cgroup_below() {
+    let b = Bundle::sleeper();
+    b.up();
+    for dir in b.cgroups() {
+        fs::create_dir(dir.join("sub")).unwrap();
+        let cpuset = dir.join("cpuset.cpus");
+        if cpuset.exists() && !dir.starts_with("/sys/fs/cgroup/unified") {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                fs::copy(dir.join(file), dir.join("sub").join(file)).unwrap();
+            }
+        }
+    }
+    let out = b
+        .call(&["exec", "--cgroup", "sub", &b.id, "cat", "/proc/self/cgroup"])
+        .ok();
+    let wanted = format!("{}/sub", b.cgroup);
+    assert!(
+        out.lines()
+            .all(|l| l.ends_with(&wanted) || l.ends_with("/sub")),
+        "{out}"
+    );
+    assert!(
+        b.call(&["exec", "--cgroup", "none", &b.id, "true"])
+            .fails()
+            .contains("none")
+    );
+    assert!(
+        b.call(&["exec", "--cgroup", "../x", &b.id, "true"])
+            .fails()
+            .contains("--cgroup")
+    );
+}
+
+#[test]
+fn version_two_alone() {
+    let b = Bundle::sh("cat /proc/self/cgroup; ls /sys/fs/cgroup/cgroup.procs; head -c 1 /dev/zero | wc -c; cat /dev/mem2 || echo denied")
+        .mount("cgroup", "/sys/fs/cgroup", "cgroup", &["ro"])
+        .namespace("cgroup", None)
+        .edit(|c| {
+            c["linux"]["devices"] = json!([{ "path": "/dev/mem2", "type": "c", "major": 1, "minor": 11 }]);
+            c["linux"]["resources"] = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
+        });
+    let script = format!(
+        "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; {} --root {} run -b {} {}; ls -d /sys/fs/cgroup{} 2>&1 | grep -c cannot; rmdir /sys/fs/cgroup/{}",
+        crate::harness::BIN,
+        b.records().display(),
+        b.dir.path().display(),
+        b.id,
+        b.cgroup,
+        b.id
+    );
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "bash", "-c", &script]);
+    let out = b.finish(command);
+    let lines: Vec<&str> = out.stdout.lines().collect();
+    assert!(lines.contains(&"0::/"), "{out:#?}");
+    assert!(
+        lines.ends_with(&["/sys/fs/cgroup/cgroup.procs", "1", "denied", "1"]),
+        "{out:#?}"
+    );
+    assert!(out.stderr.contains("Operation not permitted"), "{out:#?}");
+}
