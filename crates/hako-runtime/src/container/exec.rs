@@ -111,6 +111,7 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
     };
     match forked.context(|| "make the process")? {
         Forked::Child => {
+            drop(ours);
             let inside = Inside {
                 config,
                 process: &request.process,

@@ -216,8 +216,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         no_new_keyring: request.no_new_keyring,
         late_cgroup_namespace,
     };
-    let (ours, theirs) = Channel::pair()?;
-    let (pid, mut pidfd) = start_process(init, &join, theirs)?;
+    let (ours, pid, mut pidfd) = start_process(init, &join)?;
     guard.process = Some(pidfd.try_clone()?);
     let mut parent = Parent {
         proc: &proc,
@@ -412,8 +411,10 @@ fn listen_at(path: &Path) -> Result<OwnedFd> {
     make().context(|| format!("listen at {}", path.display()))
 }
 
-/// Clones the container's process, or its first stage.
-fn start_process(init: Init<'_>, join: &Join, channel: Channel) -> Result<(i32, OwnedFd)> {
+/// Clones the container's process, or its first stage; returns the way to it,
+/// its number and a handle on it.
+fn start_process(init: Init<'_>, join: &Join) -> Result<(Channel, i32, OwnedFd)> {
+    let (ours, theirs) = Channel::pair()?;
     let staged = init.namespaces.need_stage();
     let mut wanted = if staged { 0 } else { init.namespaces.new };
     if init.late_cgroup_namespace {
@@ -421,9 +422,15 @@ fn start_process(init: Init<'_>, join: &Join, channel: Channel) -> Result<(i32, 
     }
     let forked = fork(wanted, join.v2_dir()).context(|| "make the container's process")?;
     match forked {
-        Forked::Child if staged => init.run_staged(channel),
-        Forked::Child => init.run(channel),
-        Forked::Parent { pid, pidfd } => Ok((pid.as_raw_nonzero().get(), pidfd)),
+        Forked::Child => {
+            // Or it would not see when the runtime is gone.
+            drop(ours);
+            match staged {
+                true => init.run_staged(theirs),
+                false => init.run(theirs),
+            }
+        }
+        Forked::Parent { pid, pidfd } => Ok((ours, pid.as_raw_nonzero().get(), pidfd)),
     }
 }
 

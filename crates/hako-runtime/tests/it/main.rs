@@ -18,4 +18,6 @@ mod mounts;
 mod namespaces;
 mod passing;
 mod process;
+mod robust;
+mod security;
 mod terminal;
