@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use hako_spec::runtime::{
-    Arch, Capabilities, Config, ConsoleSize, Cpu, DeviceRule, Linux, Memory, Mount, Namespace, NamespaceKind,
-    Pids, Process, Resources, Rlimit, Root, Seccomp, SeccompAction,
+    Arch, Capabilities, Config, ConsoleSize, Cpu, DeviceRule, Linux, Memory, Mount, Namespace,
+    NamespaceKind, Pids, Process, Resources, Rlimit, Root, Seccomp, SeccompAction,
 };
 
 use crate::error::{At, Error, Result};

@@ -123,7 +123,8 @@ impl Monitor {
             }
             self.logger.flush_due(Instant::now());
             self.write_stdin();
-            let once = self.config.stdin == crate::config::Stdin::Once;
+            // A terminal is there for the next client, too.
+            let once = self.config.stdin == crate::config::Stdin::Once && !self.streams.terminal;
             if once && self.conns.iter().any(|c| c.dead && c.sends_stdin()) {
                 // The one who was to speak has gone away.
                 self.stdin_ends = true;
