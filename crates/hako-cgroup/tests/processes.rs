@@ -354,7 +354,15 @@ const TESTS: [Test; 8] = [
 ];
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-'));
+    // What cargo-nextest asks of a test program.
+    let has = |flag: &str| std::env::args().skip(1).any(|a| a == flag);
+    let (list, exact) = (has("--list"), has("--exact"));
+    if list && has("--ignored") {
+        return;
+    }
+    let filter = std::env::args()
+        .skip(1)
+        .find(|a| !list && !a.starts_with('-'));
     for (kind, host) in [
         ("all", all as fn() -> Host),
         ("legacy", legacy),
@@ -362,7 +370,18 @@ fn main() {
     ] {
         for (name, test) in TESTS {
             let name = format!("{kind}::{name}");
-            if filter.as_ref().is_some_and(|f| !name.contains(f.as_str())) {
+            let fits = |f: &String| {
+                if exact {
+                    name == *f
+                } else {
+                    name.contains(f.as_str())
+                }
+            };
+            if !filter.as_ref().is_none_or(fits) {
+                continue;
+            }
+            if list {
+                println!("{name}: test");
                 continue;
             }
             println!("test {name}");

@@ -29,6 +29,16 @@ fn main() -> ExitCode {
     if args.first().is_some_and(|a| a == "--config") {
         return hako_monitor::main(args);
     }
+    // What cargo-nextest asks of a test program.
+    let has = |flag: &str| args.iter().any(|a| a == flag);
+    if has("--list") {
+        let all = [life::TESTS, clients::TESTS, adopt::TESTS, real::TESTS].concat();
+        for (name, _) in all.iter().filter(|_| !has("--ignored")) {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let exact = has("--exact");
     let filter = args
         .iter()
         .filter_map(|a| a.to_str())
@@ -37,7 +47,13 @@ fn main() -> ExitCode {
     let tests: Vec<Test> = [life::TESTS, clients::TESTS, adopt::TESTS, real::TESTS]
         .concat()
         .into_iter()
-        .filter(|(name, _)| name.contains(filter))
+        .filter(|(name, _)| {
+            if exact {
+                *name == filter
+            } else {
+                name.contains(filter)
+            }
+        })
         .collect();
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
