@@ -6,6 +6,8 @@ use hako_net::{Definition, Error, Networks, Notice};
 #[test]
 fn ensure_makes_what_is_missing_and_only_that() {
     let host = Machine::new();
+    // A new namespace starts with the machine's own setting.
+    host.sh("echo 0 > /proc/sys/net/ipv4/ip_forward");
     let (_dir, networks) = state();
     let first = host.ensure(&networks);
     assert_eq!(first.notices, [Notice::ForwardingEnabled]);
