@@ -296,7 +296,7 @@ fn native() -> Value {
     json!([Arch::native().unwrap().to_string()])
 }
 
-fn with_filter(script: &str, rules: Value, new_privileges: bool) -> Bundle {
+fn with_filter(script: &str, rules: &Value, new_privileges: bool) -> Bundle {
     Bundle::sh(script).edit(|c| {
         c["process"]["noNewPrivileges"] = json!(!new_privileges);
         c["linux"]["seccomp"] = json!({
@@ -314,14 +314,14 @@ fn a_filter_refuses_calls() {
             json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28 }]);
         let b = with_filter(
             "mkdir /tmp/x; grep Seccomp: /proc/self/status",
-            rules,
+            &rules,
             new_privileges,
         );
         let out = b.run();
         assert_eq!(status(&out.ok(), "Seccomp"), "2");
         assert!(out.stderr.contains("No space left"), "{out:#?}");
         let rules = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS" }]);
-        let b = with_filter("mkdir /tmp/x; echo $?", rules, new_privileges);
+        let b = with_filter("mkdir /tmp/x; echo $?", &rules, new_privileges);
         assert_eq!(b.run().ok(), (128 + 31).to_string());
     }
 }
@@ -330,7 +330,7 @@ fn a_filter_refuses_calls() {
 fn exec_is_filtered_too() {
     let rules =
         json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28 }]);
-    let mut b = with_filter("", rules, true);
+    let mut b = with_filter("", &rules, true);
     b.args(&["/bin/sleep", "1000"]);
     b.up();
     assert!(
@@ -356,7 +356,7 @@ fn filters_that_forbid_what_the_runtime_does() {
                 continue;
             }
             let rules = json!([{ "names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": 1 }]);
-            let b = with_filter("exit 9", rules, new_privileges);
+            let b = with_filter("exit 9", &rules, new_privileges);
             let out = b.run();
             assert_eq!(
                 out.code, 9,
@@ -366,7 +366,7 @@ fn filters_that_forbid_what_the_runtime_does() {
     }
     // With execveat alone forbidden and no procfs there is no way.
     let rules = json!([{ "names": ["execveat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1 }]);
-    let b = with_filter("exit 9", rules, true)
+    let b = with_filter("exit 9", &rules, true)
         .without_mount("/proc")
         .edit(|c| {
             c["linux"]["maskedPaths"] = json!([]);
@@ -395,7 +395,7 @@ fn notifications_go_to_the_listener() {
     use std::io::Read as _;
     use std::os::unix::net::UnixListener;
     let rules = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY" }]);
-    let b = with_filter("sleep 1000", rules, true);
+    let b = with_filter("sleep 1000", &rules, true);
     let path = b.path("listener");
     let listener = UnixListener::bind(&path).unwrap();
     let b = b.edit(|c| {
@@ -413,7 +413,7 @@ fn notifications_go_to_the_listener() {
     assert_eq!(state["state"]["id"], b.id.as_str());
     assert_eq!(state["state"]["pid"], b.pid());
     let rules = json!([{ "names": ["sendmsg"], "action": "SCMP_ACT_NOTIFY" }]);
-    let bad = with_filter("true", rules, true).edit(|c| {
+    let bad = with_filter("true", &rules, true).edit(|c| {
         c["linux"]["seccomp"]["listenerPath"] = json!(path.to_str().unwrap());
     });
     assert!(bad.run().fails().contains("must allow sendmsg"));
