@@ -32,6 +32,7 @@ impl Engine {
         self.orphan_leases(&ids, repair, &mut found)?;
         self.orphan_dirs(&ids, repair, &mut found)?;
         self.orphan_snapshots(&ids, repair, &mut found)?;
+        self.sweep_locks(&ids)?;
         if self.networks()?.get(DEFAULT)?.is_some() {
             let stale: Vec<_> = self
                 .networks()?
@@ -57,6 +58,26 @@ impl Engine {
             });
         }
         Ok(found)
+    }
+
+    /// Removes the lock files of containers that are gone. They are no finding:
+    /// nobody looks at them.
+    fn sweep_locks(&self, ids: &BTreeSet<String>) -> Result<()> {
+        let dir = self.runroot.path().join("locks");
+        for entry in std::fs::read_dir(&dir).at("list", &dir)? {
+            let entry = entry.at("list", &dir)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path();
+            // One that is held is in use, by a container that is newer than the
+            // list.
+            if !ids.contains(&name)
+                && let Ok(Some(_lock)) =
+                    hako_store::lock::existing_file(&path, hako_store::lock::Wait::No)
+            {
+                self.forget_lock(&name);
+            }
+        }
+        Ok(())
     }
 
     fn orphan_leases(

@@ -134,6 +134,23 @@ impl Engine {
         })
     }
 
+    /// The container under its lock. Of one that is not there any more no lock
+    /// file stays behind.
+    ///
+    /// Errors: [`crate::Error::NoContainer`], and those of the lock.
+    pub(crate) fn locked(&self, id: &str) -> Result<(std::fs::File, Container)> {
+        let lock = self.lock(id)?;
+        match self.reload(id) {
+            Ok(container) => Ok((lock, container)),
+            Err(e) => {
+                if matches!(e, crate::Error::NoContainer(_)) {
+                    self.forget_lock(id);
+                }
+                Err(e)
+            }
+        }
+    }
+
     pub(crate) fn forget_lock(&self, id: &str) {
         let _ = std::fs::remove_file(self.runroot.path().join("locks").join(id));
     }

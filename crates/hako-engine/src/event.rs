@@ -27,9 +27,8 @@ impl Engine {
         if event != "exit" {
             return Err(Error::invalid("event", event, "it is not known"));
         }
-        let _lock = self.lock(id)?;
-        match self.reload(id) {
-            Ok(container) => self.ended(&container),
+        match self.locked(id) {
+            Ok((_lock, container)) => self.ended(&container),
             // Removed already.
             Err(Error::NoContainer(_)) => Ok(()),
             Err(e) => Err(e),

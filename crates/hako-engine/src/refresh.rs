@@ -39,7 +39,11 @@ impl Engine {
             // Somebody is at work on it: a start, a removal, the end.
             return self.reload(&id);
         };
-        let container = self.reload(&id)?;
+        let container = self.reload(&id).inspect_err(|e| {
+            if matches!(e, Error::NoContainer(_)) {
+                self.forget_lock(&id);
+            }
+        })?;
         match container.state.phase {
             Phase::Created | Phase::Exited => Ok(container),
             Phase::Removing => {

@@ -30,9 +30,8 @@ impl Engine {
                 return Ok(());
             }
         }
-        let _lock = self.lock(container.id())?;
-        match self.reload(container.id()) {
-            Ok(now) => {
+        match self.locked(container.id()) {
+            Ok((_lock, now)) => {
                 self.remove_locked(&now)?;
                 self.tell(&now, "remove", &[])
             }

@@ -190,8 +190,7 @@ impl Engine {
     /// that could not be started is left as it was, with the error in its
     /// state.
     pub fn start(&self, id: &str, attach: Option<Attach>) -> Result<Started> {
-        let lock = self.lock(id)?;
-        let container = self.reload(id)?;
+        let (lock, container) = self.locked(id)?;
         if matches!(
             container.state.phase,
             Phase::Running | Phase::Starting | Phase::Removing

@@ -19,6 +19,7 @@ const USAGE: u8 = 125;
     bin_name = "hako",
     version,
     disable_version_flag = true,
+    args_override_self = true,
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,

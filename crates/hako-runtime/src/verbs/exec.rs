@@ -35,11 +35,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         sub_cgroup: args.get("cgroup").map(str::to_owned),
         ignore_paused: args.has("ignore-paused"),
     };
-    let started = start(&container, &config, request)?;
     if detach {
+        start(&container, &config, request)?;
         return Ok(0);
     }
+    // Before there is a process that could miss one.
     let signals = signal::block_all()?;
+    let started = start(&container, &config, request)?;
     let terminal = ours.as_ref().map(receive_console).transpose()?;
     foreground(&started.pidfd, &signals, terminal.as_ref())
 }

@@ -1,0 +1,15 @@
+//! The command line as a whole: real containers, as root, in directories of
+//! their own. Needs root, umoci, busybox and script(1), and hako-runtime beside
+//! hako (`cargo build -p hako -p hako-runtime`; `HAKO_BIN` names another hako).
+
+mod broken;
+mod foreground;
+mod images;
+mod killed;
+mod lifecycle;
+mod network;
+mod options;
+mod packages;
+mod support;
+mod terminal;
+mod text;
