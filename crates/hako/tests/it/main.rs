@@ -2,6 +2,8 @@
 //! their own. Needs root, umoci, busybox and script(1), and hako-runtime beside
 //! hako (`cargo build -p hako -p hako-runtime`; `HAKO_BIN` names another hako).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod broken;
 mod foreground;
 mod images;
