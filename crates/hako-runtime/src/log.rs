@@ -4,12 +4,12 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::error::{Context, Result};
 
 struct Log {
-    file: Option<std::fs::File>,
+    file: Mutex<Option<std::fs::File>>,
     json: bool,
     debug: bool,
 }
@@ -28,33 +28,45 @@ pub fn open(path: Option<&Path>, json: bool, debug: bool) -> Result<()> {
         ),
         None => None,
     };
+    let file = Mutex::new(file);
     let _ = LOG.set(Log { file, json, debug });
     Ok(())
 }
 
 /// Something that the caller should know and that is no failure.
 pub fn warn(text: &str) {
-    write("warning", text);
+    let _ = write("warning", text);
 }
 
 /// Details, with `--debug`.
 pub fn debug(text: &str) {
     if LOG.get().is_some_and(|log| log.debug) {
-        write("debug", text);
+        let _ = write("debug", text);
     }
 }
 
 /// The failure of the command. It always goes to standard error too, where a
 /// person looks.
 pub fn error(text: &str) {
-    write("error", text);
-    if LOG.get().is_some_and(|log| log.file.is_some()) {
+    if write("error", text) {
         let _ = writeln!(std::io::stderr(), "hako-runtime: {text}");
     }
 }
 
-fn write(level: &str, text: &str) {
-    let line = match LOG.get() {
+/// From here on messages go to standard error: for a process that is not to
+/// have the file open any more.
+pub fn leave_file() {
+    if let Some(log) = LOG.get() {
+        *log.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Writes one message; true when it went to a file.
+fn write(level: &str, text: &str) -> bool {
+    let log = LOG.get();
+    let file = log.map(|log| log.file.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut file = file.as_ref().and_then(|file| file.as_ref());
+    let line = match log {
         Some(log) if log.json => {
             let mut object = serde_json::Map::new();
             object.insert("level".into(), level.into());
@@ -62,7 +74,7 @@ fn write(level: &str, text: &str) {
             object.insert("time".into(), crate::time::now().into());
             serde_json::Value::Object(object).to_string()
         }
-        Some(Log { file: Some(_), .. }) => {
+        _ if file.is_some() => {
             let text = text
                 .replace('\\', "\\\\")
                 .replace('"', "\\\"")
@@ -78,8 +90,9 @@ fn write(level: &str, text: &str) {
     // One write a line, so that lines of several processes do not mix. There
     // is nobody to tell when it fails.
     let line = format!("{line}\n");
-    let _ = match LOG.get().and_then(|log| log.file.as_ref()) {
-        Some(mut file) => file.write_all(line.as_bytes()),
+    let _ = match &mut file {
+        Some(file) => file.write_all(line.as_bytes()),
         None => std::io::stderr().write_all(line.as_bytes()),
     };
+    file.is_some()
 }

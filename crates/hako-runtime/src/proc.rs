@@ -34,15 +34,6 @@ impl Proc {
         openat2(self.0.as_fd(), path, flags, Mode::empty(), resolve)
     }
 
-    /// This process' number as the host's procfs has it, whatever pid namespace
-    /// it is in.
-    pub fn own_pid(&self) -> Result<i32> {
-        let link = rustix::fs::readlinkat(&self.0, "self", Vec::new());
-        let link = link.context(|| "read /proc/self")?;
-        let number = link.to_str().ok().and_then(|n| n.parse().ok());
-        number.ok_or_else(|| Error::new("/proc/self is not a number"))
-    }
-
     /// Writes `value` in one write(2) to the file at `path` below `/proc`.
     pub fn write(&self, path: &str, value: &[u8]) -> rustix::io::Result<()> {
         let file = self.file(path, OFlags::WRONLY)?;

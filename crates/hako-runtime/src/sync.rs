@@ -13,8 +13,9 @@ use crate::error::{Context, Error, Kind, Result};
 #[derive(Debug)]
 pub enum Message {
     /// Runtime to container: go on. After [`Message::Ready`] it also means that
-    /// the container's record is written.
-    Go,
+    /// the container's record is written. With the process' number on the
+    /// host, where that is asked for, or 0.
+    Go(i32),
     /// Container to runtime: I am in a new user namespace, write its mapping.
     Map,
     /// Container to runtime: the mounts are made, run the runtime's hooks.
@@ -73,7 +74,7 @@ impl Channel {
     /// Sends one message.
     pub fn send(&self, message: &Message) -> Result<()> {
         let mut bytes = match message {
-            Message::Go => vec![b'G'],
+            Message::Go(pid) => format!("G{pid}").into_bytes(),
             Message::Map => vec![b'M'],
             Message::Hooks => vec![b'H'],
             Message::Ready => vec![b'R'],
@@ -107,15 +108,11 @@ impl Channel {
         let bytes = buffer.get(..len).unwrap_or_default();
         Ok(match bytes {
             [] => Message::Closed,
-            [b'G'] => Message::Go,
             [b'M'] => Message::Map,
             [b'H'] => Message::Hooks,
             [b'R'] => Message::Ready,
-            [b'P', pid @ ..] => std::str::from_utf8(pid)
-                .ok()
-                .and_then(|pid| pid.parse().ok())
-                .map(Message::Pid)
-                .ok_or_else(|| Error::new("the container's process sent nonsense"))?,
+            [b'P', pid @ ..] => Message::Pid(number(pid)?),
+            [b'G', pid @ ..] => Message::Go(number(pid)?),
             // The stub's error number: an int, its upper bytes always zero.
             [a, b, 0, 0] => {
                 Message::NotExecuted(Errno::from_raw_os_error(i32::from_ne_bytes([*a, *b, 0, 0])))
@@ -125,10 +122,10 @@ impl Channel {
         })
     }
 
-    /// Waits for [`Message::Go`].
-    pub fn wait_go(&self) -> Result<()> {
+    /// Waits for [`Message::Go`] and gives its number.
+    pub fn wait_go(&self) -> Result<i32> {
         match self.receive()? {
-            Message::Go => Ok(()),
+            Message::Go(pid) => Ok(pid),
             Message::Closed => Err(Error::new("the runtime is gone")),
             other => Err(Error::new(format!("unexpected message {other:?}"))),
         }
@@ -144,6 +141,12 @@ impl Channel {
             other => Err(Error::new(format!("unexpected message {other:?}"))),
         }
     }
+}
+
+fn number(text: &[u8]) -> Result<i32> {
+    let text = std::str::from_utf8(text).ok();
+    text.and_then(|t| t.parse().ok())
+        .ok_or_else(|| Error::new("the container's process sent nonsense"))
 }
 
 /// The error of a program that was found but could not be executed.

@@ -26,6 +26,33 @@ pub fn cloexec_from(first: RawFd) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Closes every descriptor from `first` on, besides `keep`: for a forked child
+/// that goes on with these alone.
+///
+/// Whatever else owns a descriptor in this process must never be used or
+/// dropped again: the child is to end by execve(2) or _exit(2).
+pub fn close_others(first: RawFd, keep: &[RawFd]) -> Result<(), Errno> {
+    let mut keep: Vec<libc::c_uint> = keep
+        .iter()
+        .filter_map(|fd| libc::c_uint::try_from(*fd).ok())
+        .collect();
+    keep.sort_unstable();
+    let mut from = libc::c_uint::try_from(first).map_err(|_| Errno::BADF)?;
+    let close = |from: libc::c_uint, to: libc::c_uint| {
+        // SAFETY: integers only; the caller states that nothing uses these
+        // descriptors any more.
+        crate::check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) })
+    };
+    for fd in keep {
+        if fd > from {
+            close(from, fd - 1)?;
+        }
+        from = from.max(fd.saturating_add(1));
+    }
+    close(from, libc::c_uint::MAX)?;
+    Ok(())
+}
+
 /// Lets `fd` pass through the next execve(2).
 pub fn keep_on_exec(fd: std::os::fd::BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())

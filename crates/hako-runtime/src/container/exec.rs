@@ -1,16 +1,16 @@
 //! Another process in a running container (`exec`).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hako_cgroup::{Cgroup, CgroupPath, Host, Join, Membership};
 use hako_spec::runtime::{Config, Namespace, NamespaceKind, Process, State, Status};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
-use hako_sys::ns;
+use hako_sys::{fds, ns};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SocketType;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
 
 use super::console::{Console, connect_to};
 use super::last::{Last, become_root, change_directory, own_stdio};
@@ -20,6 +20,7 @@ use super::program::{Passed, Program};
 use super::seccomp::{self, Prepared as Filter};
 use super::{identity, limits, shield};
 use crate::error::{Context, Error, Result};
+use crate::log;
 use crate::proc::Proc;
 use crate::rootfs::inroot::Root;
 use crate::state::{Container, write_whole};
@@ -52,7 +53,14 @@ pub struct Started {
 }
 
 /// Starts the process; returns when its program runs.
-pub fn start(container: &Container, config: &Config, mut request: Request) -> Result<Started> {
+///
+/// `root` is where containers are kept.
+pub fn start(
+    root: &Path,
+    container: &Container,
+    config: &Config,
+    mut request: Request,
+) -> Result<Started> {
     let id = &container.saved.id;
     match container.status() {
         Status::Running | Status::Created => {}
@@ -69,7 +77,21 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
     }
     let target = container.pidfd()?;
     let joins = joined(container, config)?;
-    if joins & flags::NEWPID != 0 && joins & flags::NEWUSER == 0 {
+    let watched = joins & flags::NEWPID != 0 && joins & flags::NEWUSER == 0 && {
+        let inode = pid_namespace(container)?;
+        let caps = config
+            .process
+            .as_ref()
+            .and_then(|p| p.capabilities.as_ref());
+        // Whoever made a namespace that was joined may be one, too.
+        let own = is_made(config, NamespaceKind::Pid);
+        let watched = !own || shield::may_trace(caps) || shield::is_watched(root, inode);
+        if !watched && shield::may_trace(request.process.capabilities.as_ref()) {
+            shield::note(root, inode)?;
+        }
+        watched
+    };
+    if watched {
         shield::up()?;
     }
     let proc = Proc::open()?;
@@ -91,10 +113,13 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
         (None, console) => console,
     };
     let (ours, theirs) = Channel::pair()?;
-    let root = open_root(container)?;
+    let directory = open_root(container)?;
     // A pid namespace takes effect for children: the process is born inside.
-    if joins & flags::NEWPID != 0 {
-        ns::join(target.as_fd(), flags::NEWPID).context(|| "join the pid namespace")?;
+    // Where somebody looks on, it is to have entered the others by then, which
+    // takes a stage between.
+    let own = if watched { 0 } else { joins & flags::NEWPID };
+    if own != 0 {
+        ns::join(target.as_fd(), own).context(|| "join the pid namespace")?;
     }
     // The container's processes see the new one from its first moment, and so
     // does whoever may trace in there: it inherits this.
@@ -115,11 +140,11 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
             let inside = Inside {
                 config,
                 process: &request.process,
-                proc: &proc,
                 state: &state,
                 target: &target,
-                joins: joins & !flags::NEWPID,
-                root,
+                joins: joins & !own,
+                staged: watched,
+                root: directory,
                 join: &join,
                 console,
                 filter: filter.as_ref(),
@@ -129,7 +154,10 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
         }
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
-            let pid = pid.as_raw_nonzero().get();
+            let (pid, pidfd) = match watched {
+                true => follow_stage(&ours, &pidfd)?,
+                false => (pid.as_raw_nonzero().get(), pidfd),
+            };
             let outcome = follow(&request, &proc, &ours, pid);
             if outcome.is_err() {
                 let _ = hako_sys::signal::send(pidfd.as_fd(), 9);
@@ -138,6 +166,21 @@ pub fn start(container: &Container, config: &Config, mut request: Request) -> Re
             outcome.map(|()| Started { pidfd })
         }
     }
+}
+
+/// Waits for the stage's child, which is this process' as well.
+fn follow_stage(channel: &Channel, stage: &OwnedFd) -> Result<(i32, OwnedFd)> {
+    let message = channel.receive();
+    reap(stage);
+    let number = match message? {
+        Message::Pid(number) => number,
+        Message::Failed(error) => return Err(error),
+        Message::Closed => return Err(Error::new("the process was killed while it was set up")),
+        other => return Err(Error::new(format!("unexpected message {other:?}"))),
+    };
+    let pid = Pid::from_raw(number).ok_or_else(|| Error::new(format!("pid {number}")))?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).context(|| "open the process")?;
+    Ok((number, pidfd))
 }
 
 fn follow(request: &Request, proc: &Proc, channel: &Channel, pid: i32) -> Result<()> {
@@ -158,7 +201,7 @@ fn follow(request: &Request, proc: &Proc, channel: &Channel, pid: i32) -> Result
         write_whole(path, pid.to_string().as_bytes())
             .context(|| format!("pid file {}", path.display()))?;
     }
-    channel.send(&Message::Go)?;
+    channel.send(&Message::Go(pid))?;
     channel.wait_executed(
         request
             .process
@@ -198,13 +241,27 @@ fn first_process_cgroup(container: &Container) -> Result<Join> {
     join.context(|| "open the cgroup of the container's process")
 }
 
+/// The inode of the container's pid namespace, by which that is known.
+fn pid_namespace(container: &Container) -> Result<u64> {
+    let path = format!("/proc/{}/ns/pid", container.saved.pid);
+    Ok(rustix::fs::stat(&path).context(|| path)?.st_ino)
+}
+
+/// Whether the container has a new namespace of this kind, not a joined one.
+fn is_made(config: &Config, kind: NamespaceKind) -> bool {
+    let linux = config.linux.as_ref();
+    let path = linux.and_then(|l| l.namespace(kind)).map(|n| &n.path);
+    path.is_some_and(|path| path.as_deref().is_none_or(str::is_empty))
+}
+
 struct Inside<'a> {
     config: &'a Config,
     process: &'a Process,
-    proc: &'a Proc,
     state: &'a State,
     target: &'a OwnedFd,
     joins: u64,
+    /// This process goes to the namespaces, and its child is the one to run.
+    staged: bool,
     root: OwnedFd,
     join: &'a Join,
     console: Option<OwnedFd>,
@@ -220,6 +277,30 @@ impl Inside<'_> {
         };
         let _ = channel.send(&Message::Failed(error));
         exit_now(1)
+    }
+
+    /// The stage's last steps: nothing of the host may be open in the child
+    /// that others see.
+    fn give_birth(&self, channel: &Channel) -> Result<()> {
+        log::leave_file();
+        let listener = self.filter.and_then(Filter::listener);
+        let others = [
+            Some(channel.fd()),
+            self.console.as_ref().map(AsFd::as_fd),
+            listener,
+        ];
+        let keep: Vec<i32> = others.iter().flatten().map(AsRawFd::as_raw_fd).collect();
+        let first = i32::try_from(self.passed.preserve).unwrap_or(i32::MAX);
+        fds::close_others(first.saturating_add(3), &keep).context(|| "close descriptors")?;
+        // The change of identity has set it as the kernel's setting has it.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "hide from others")?;
+        match fork(flags::PARENT, None).context(|| "fork")? {
+            Forked::Parent { pid, .. } => {
+                channel.send(&Message::Pid(pid.as_raw_nonzero().get()))?;
+                exit_now(0)
+            }
+            Forked::Child => Ok(()),
+        }
     }
 
     fn become_process(&self, channel: &Channel) -> Result<Error> {
@@ -240,6 +321,9 @@ impl Inside<'_> {
             rustix::process::fchdir(&self.root).context(|| "change to the root")?;
             rustix::process::chroot(".").context(|| "chroot")?;
         }
+        if self.staged {
+            self.give_birth(channel)?;
+        }
         let open = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open("/", open, Mode::empty()).context(|| "open the root")?;
         let root = Root::new(root);
@@ -253,7 +337,7 @@ impl Inside<'_> {
         let program = Program::prepare(self.process, &root, self.passed, self.filter, report)?;
         let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
         channel.send(&Message::Ready)?;
-        channel.wait_go()?;
+        let pid = channel.wait_go()?;
         match console {
             Some(console) => console.take()?,
             None => own_stdio(self.process.user.uid),
@@ -262,7 +346,6 @@ impl Inside<'_> {
         if let Some(cpus) = affinity.and_then(|a| a.r#final.as_deref()) {
             limits::affinity(cpus)?;
         }
-        let pid = self.proc.own_pid()?;
         let last = Last {
             config: self.config,
             process: self.process,
@@ -289,8 +372,7 @@ impl Inside<'_> {
     }
 
     fn config_makes_mount_namespace(&self) -> bool {
-        let path = self.namespace(NamespaceKind::Mount).map(|n| &n.path);
-        path.is_some_and(|path| path.as_deref().is_none_or(str::is_empty))
+        is_made(self.config, NamespaceKind::Mount)
     }
 
     fn open_console(&self, root: &Root) -> Result<Option<Console>> {

@@ -198,7 +198,7 @@ impl Init<'_> {
             own_stdio(self.process.user.uid);
         }
 
-        self.await_start(channel)?;
+        let pid = self.await_start(channel)?;
         if let Some(hooks) = hooks.filter(|h| !h.start_container.is_empty()) {
             hook::run(
                 "startContainer",
@@ -208,7 +208,7 @@ impl Init<'_> {
             )?;
         }
         let mut state = self.state(Status::Created);
-        state.pid = self.proc.own_pid()?;
+        state.pid = pid;
         let last = Last {
             config: self.config,
             process: self.process,
@@ -232,11 +232,12 @@ impl Init<'_> {
     /// Tells that all is made, and waits for the runtime's word that it is on
     /// record (without which this process would be nobody's), and then for
     /// `start`: a call to the socket, whose connection takes the channel's place.
-    fn await_start(&self, channel: &mut Channel) -> Result<()> {
+    /// The value is this process' number on the host.
+    fn await_start(&self, channel: &mut Channel) -> Result<i32> {
         channel.send(&Message::Ready)?;
-        channel.wait_go()?;
+        let pid = channel.wait_go()?;
         let Some(listener) = &self.listener else {
-            return Ok(());
+            return Ok(pid);
         };
         loop {
             let call = match accept_with(listener, SocketFlags::CLOEXEC) {
@@ -251,7 +252,7 @@ impl Init<'_> {
             // was killed. Then the next one is waited for.
             match channel.receive() {
                 Ok(Message::Closed) => {}
-                Ok(Message::Go) => return Ok(()),
+                Ok(Message::Go(pid)) => return Ok(pid),
                 Ok(other) => return Err(Error::new(format!("unexpected message {other:?}"))),
                 Err(e) => return Err(e),
             }

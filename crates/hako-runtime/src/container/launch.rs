@@ -132,6 +132,10 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     check::all(&config, &process, &namespaces)?;
     if namespaces.joins(NamespaceKind::Pid) && !namespaces.has(NamespaceKind::User) {
         shield::up()?;
+        if shield::may_trace(process.capabilities.as_ref()) {
+            let inode = namespaces.inode(NamespaceKind::Pid)?;
+            shield::note(request.root, inode)?;
+        }
     }
     let proc = Proc::open()?;
     let host = Host::detect().context(|| "find the cgroup hierarchies")?;
@@ -242,7 +246,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
             .context(|| format!("pid file {}", path.display()))?;
     }
     if request.for_start {
-        ours.send(&Message::Go)?;
+        ours.send(&Message::Go(0))?;
     }
     guard.keep();
     Ok(Launched {
@@ -436,7 +440,8 @@ fn start_process(init: Init<'_>, join: &Join) -> Result<(Channel, i32, OwnedFd)>
 
 /// Lets a launched container go (run): returns when its program runs.
 pub fn release(launched: &Launched) -> Result<()> {
-    launched.channel.send(&Message::Go)?;
+    let pid = launched.container.saved.pid;
+    launched.channel.send(&Message::Go(pid))?;
     let name = launched
         .config
         .process

@@ -81,6 +81,13 @@ impl Namespaces {
         self.join.iter().any(|(k, _)| *k == kind)
     }
 
+    /// The inode of the namespace of this kind that is joined.
+    pub fn inode(&self, kind: NamespaceKind) -> Result<u64> {
+        let joined = self.join.iter().find(|(k, _)| *k == kind);
+        let (_, fd) = joined.ok_or_else(|| Error::new("no such namespace is joined"))?;
+        Ok(rustix::fs::fstat(fd)?.st_ino)
+    }
+
     /// Whether the container has such a namespace apart from the runtime's.
     pub fn has(&self, kind: NamespaceKind) -> bool {
         self.makes(kind) || self.joins(kind)

@@ -55,7 +55,7 @@ impl Parent<'_> {
         if let Some(linux) = &self.config.linux {
             userns::map(self.proc, pid, linux).context(|| "map ids")?;
         }
-        self.channel.send(&Message::Go)
+        self.channel.send(&Message::Go(0))
     }
 
     /// Serves the first stage until it has made the container's process.
@@ -99,7 +99,7 @@ impl Parent<'_> {
                 }
                 Message::Hooks => {
                     self.runtime_hooks()?;
-                    self.channel.send(&Message::Go)?;
+                    self.channel.send(&Message::Go(0))?;
                 }
                 Message::Failed(error) => {
                     if error.kind == Kind::Hook {

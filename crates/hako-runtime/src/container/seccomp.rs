@@ -1,6 +1,6 @@
 //! The seccomp filter of the process (config-linux.md, "Seccomp").
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use hako_seccomp::Program;
@@ -89,6 +89,11 @@ impl Prepared {
                 .context(|| "send the seccomp descriptor to its listener")?;
         }
         Ok(())
+    }
+
+    /// The way to the listener.
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether the filter lets the stub be executed by its descriptor.

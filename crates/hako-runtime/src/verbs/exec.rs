@@ -36,12 +36,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         ignore_paused: args.has("ignore-paused"),
     };
     if detach {
-        start(&container, &config, request)?;
+        start(&global.root, &container, &config, request)?;
         return Ok(0);
     }
     // Before there is a process that could miss one.
     let signals = signal::block_all()?;
-    let started = start(&container, &config, request)?;
+    let started = start(&global.root, &container, &config, request)?;
     let terminal = ours.as_ref().map(receive_console).transpose()?;
     foreground(&started.pidfd, &signals, terminal.as_ref())
 }

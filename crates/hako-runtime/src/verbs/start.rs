@@ -34,7 +34,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     // Whoever connects first starts it.
     std::fs::remove_file(&path).context(|| path.display().to_string())?;
     let channel = Channel::new(socket);
-    channel.send(&Message::Go)?;
+    channel.send(&Message::Go(container.saved.pid))?;
     let program = config.process.as_ref().and_then(|p| p.args.first());
     let started = channel
         .wait_executed(program.map(String::as_str).unwrap_or_default())

@@ -130,6 +130,7 @@ const WATCHER: &str = "echo up; while :; do for p in /proc/[0-9]*; do \
     case $p in /proc/1) continue;; esac; \
     l=$(readlink $p/exe) || { [ -e $p/stat ] && grep -q hako $p/stat && echo hidden; continue; }; \
     case $l in *busybox*|*hako-stub*) continue;; esac; \
+    ls -l $p/fd; [ -e $p/root/etc/shadow ] && echo OUTSIDE; \
     ( exec 3<$p/exe && sleep 0.6 && { echo evil >> /proc/self/fd/3; } 2>&1 && echo PWNED ); \
     done; done";
 
@@ -172,6 +173,61 @@ fn cve_2019_5736_a_tracer_inside_cannot_write_the_hosts_binary() {
     // It was seen, or this test would show nothing.
     assert!(seen.contains("Read-only file system"), "{seen}");
     assert!(!seen.contains("PWNED"), "{seen}");
+    // Nor is there a way to the host by its root or its descriptors.
+    assert!(!seen.contains("OUTSIDE"), "{seen}");
+    let host: Vec<&str> = seen
+        .lines()
+        .filter_map(|l| l.split(" -> ").nth(1))
+        .filter(|to| !to.starts_with("socket:") && !to.contains("/out-") && !to.contains("/err-"))
+        .filter(|to| *to != "/dev/null" && *to != "/")
+        .collect();
+    assert!(host.is_empty(), "{host:?} in {seen}");
+}
+
+/// The capability may have come by an earlier exec, or with a container that
+/// joined.
+#[test]
+fn cve_2019_5736_later_watchers_are_watchers_too() {
+    let b = Bundle::sleeper();
+    let runtime = copy_of_runtime(&b);
+    b.up();
+    let executed = |b: &Bundle| {
+        let mut command = Command::new("strace");
+        let log = b.path("calls");
+        command
+            .args(["-f", "-e", "trace=execve,execveat", "-o"])
+            .arg(&log)
+            .arg(&runtime);
+        command
+            .arg("--root")
+            .arg(b.records())
+            .args(["exec", &b.id, "true"]);
+        b.finish(command).ok();
+        fs::read_to_string(&log).unwrap().matches("execve").count()
+    };
+    // The runtime, the stub and the program.
+    assert_eq!(executed(&b), 3);
+    b.call(&["exec", "--cap", "CAP_SYS_PTRACE", &b.id, "true"])
+        .ok();
+    assert_eq!(executed(&b), 4);
+    let first = Bundle::sleeper();
+    first.up();
+    assert_eq!(executed(&first), 3);
+    let mut second = Bundle::sleeper()
+        .namespace("pid", Some(&format!("/proc/{}/ns/pid", first.pid())))
+        .edit(|c| c["process"]["capabilities"]["bounding"] = json!(["CAP_SYS_PTRACE"]));
+    second.id = format!("{}-second", first.id);
+    let mut run = first.command(&[
+        "run",
+        "-d",
+        "-b",
+        second.dir.path().to_str().unwrap(),
+        &second.id,
+    ]);
+    run.stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(run.status().unwrap().success());
+    assert_eq!(executed(&first), 4);
+    first.call(&["delete", "-f", &second.id]).ok();
 }
 
 #[test]
