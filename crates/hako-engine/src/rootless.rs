@@ -160,7 +160,8 @@ fn make_holder(path: &Path, run: &Path, uid: u32) -> Result<()> {
     let (wait, mut go) = std::io::pipe().doing("make a pipe")?;
     match fork(0, None).doing("fork")? {
         Forked::Child => {
-            drop((ready, go));
+            // The lock is the parent's to give back.
+            drop((ready, go, lock));
             hold(tell, wait, path, run)
         }
         Forked::Parent { pid, .. } => {
