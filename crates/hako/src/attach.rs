@@ -5,27 +5,24 @@
 //! container that does not read its input still gets its output read, and a
 //! slow reader of the output does not keep signals away.
 
-use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
+mod sink;
 
 use hako_engine::{Container, Engine};
 use hako_monitor::Client;
 use hako_monitor::protocol::{Attach, Frame};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
 
-use crate::error::{CliError, Kind, Result};
+use crate::error::{CliError, Result};
 use crate::output;
 use crate::signals::{FOR_PROGRAMS, OF_TERMINALS, Signals};
 use crate::terminal::{Keys, Raw, Watch, size};
 
+use sink::Sink;
+
 /// Bytes of input in one frame: far below what the socket takes at once.
 const PIECE: usize = 16 << 10;
-/// What a pipe takes without waiting when poll says that it takes something
-/// (pipe(7): `PIPE_BUF`).
-const PIPE_PIECE: usize = 4096;
 /// Ctrl-D: what ends the input of a terminal.
 const END_OF_INPUT: u8 = 0x04;
 const SIGWINCH: i32 = 28;
@@ -106,7 +103,7 @@ pub(crate) fn stand_for(
             Input::Closed
         },
         to_send: None,
-        output: Output::default(),
+        output: Sink::default(),
         exit: None,
     };
     this.resize();
@@ -132,7 +129,7 @@ struct Session<'a> {
     input: Input,
     /// Input on its way.
     to_send: Option<Frame>,
-    output: Output,
+    output: Sink,
     /// The exit frame has come.
     exit: Option<Option<i32>>,
 }
@@ -367,59 +364,5 @@ impl Session<'_> {
             .wait(self.container.id())?
             .and_then(|c| c.state.exit_code);
         Ok(Some(Outcome::Exited(code)))
-    }
-}
-
-/// What is still to be written, in the order in which it came: both outputs may
-/// be one file.
-#[derive(Default)]
-struct Output {
-    pieces: VecDeque<(BorrowedFd<'static>, Vec<u8>)>,
-    /// Bytes of the first piece that are written.
-    written: usize,
-}
-
-impl Output {
-    fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
-    /// Where the next bytes go.
-    fn fd(&self) -> Option<BorrowedFd<'static>> {
-        self.pieces.front().map(|(fd, _)| *fd)
-    }
-
-    fn push(&mut self, fd: BorrowedFd<'static>, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.pieces.push_back((fd, bytes));
-        }
-    }
-
-    /// Writes as much as goes without waiting for the reader.
-    fn write(&mut self) -> Result<()> {
-        let Some((fd, bytes)) = self.pieces.front() else {
-            return Ok(());
-        };
-        let rest = bytes.get(self.written..).unwrap_or_default();
-        let regular = fstat(fd)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-        let most = if regular { usize::MAX } else { PIPE_PIECE };
-        match rustix::io::write(fd, rest.get(..most).unwrap_or(rest)) {
-            Ok(n) => self.written += n,
-            Err(Errno::INTR | Errno::AGAIN) => {}
-            // The container runs on; its output goes to the log.
-            Err(Errno::PIPE) => {
-                return Err(CliError {
-                    kind: Kind::BrokenPipe,
-                    ..CliError::new("")
-                });
-            }
-            Err(e) => return Err(output::failed(e.into())),
-        }
-        if self.written >= bytes.len() {
-            self.pieces.pop_front();
-            self.written = 0;
-        }
-        Ok(())
     }
 }
