@@ -117,7 +117,9 @@ pub fn start(
     // A pid namespace takes effect for children: the process is born inside.
     // Where somebody looks on, it is to have entered the others by then, which
     // takes a stage between.
-    let own = if watched { 0 } else { joins & flags::NEWPID };
+    // One that belongs to a user namespace can only be entered from there.
+    let staged = watched || joins & flags::NEWUSER != 0;
+    let own = if staged { 0 } else { joins & flags::NEWPID };
     if own != 0 {
         ns::join(target.as_fd(), own).context(|| "join the pid namespace")?;
     }
@@ -143,7 +145,8 @@ pub fn start(
                 state: &state,
                 target: &target,
                 joins: joins & !own,
-                staged: watched,
+                staged,
+                watched,
                 root: directory,
                 join: &join,
                 console,
@@ -154,7 +157,7 @@ pub fn start(
         }
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
-            let (pid, pidfd) = match watched {
+            let (pid, pidfd) = match staged {
                 true => follow_stage(&ours, &pidfd)?,
                 false => (pid.as_raw_nonzero().get(), pidfd),
             };
@@ -262,6 +265,8 @@ struct Inside<'a> {
     joins: u64,
     /// This process goes to the namespaces, and its child is the one to run.
     staged: bool,
+    /// Somebody in the container can look into its processes.
+    watched: bool,
     root: OwnedFd,
     join: &'a Join,
     console: Option<OwnedFd>,
@@ -279,19 +284,11 @@ impl Inside<'_> {
         exit_now(1)
     }
 
-    /// The stage's last steps: nothing of the host may be open in the child
-    /// that others see.
+    /// The stage's last steps.
     fn give_birth(&self, channel: &Channel) -> Result<()> {
-        log::leave_file();
-        let listener = self.filter.and_then(Filter::listener);
-        let others = [
-            Some(channel.fd()),
-            self.console.as_ref().map(AsFd::as_fd),
-            listener,
-        ];
-        let keep: Vec<i32> = others.iter().flatten().map(AsRawFd::as_raw_fd).collect();
-        let first = i32::try_from(self.passed.preserve).unwrap_or(i32::MAX);
-        fds::close_others(first.saturating_add(3), &keep).context(|| "close descriptors")?;
+        if self.watched {
+            self.close_the_hosts(channel)?;
+        }
         // The change of identity has set it as the kernel's setting has it.
         set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "hide from others")?;
         match fork(flags::PARENT, None).context(|| "fork")? {
@@ -301,6 +298,17 @@ impl Inside<'_> {
             }
             Forked::Child => Ok(()),
         }
+    }
+
+    /// Nothing of the host may be open in the child that others see.
+    fn close_the_hosts(&self, channel: &Channel) -> Result<()> {
+        log::leave_file();
+        let console = self.console.as_ref().map(AsFd::as_fd);
+        let listener = self.filter.and_then(Filter::listener);
+        let keep = [Some(channel.fd()), console, listener];
+        let keep: Vec<i32> = keep.iter().flatten().map(AsRawFd::as_raw_fd).collect();
+        let first = i32::try_from(self.passed.preserve).unwrap_or(i32::MAX);
+        fds::close_others(first.saturating_add(3), &keep).context(|| "close descriptors")
     }
 
     fn become_process(&self, channel: &Channel) -> Result<Error> {

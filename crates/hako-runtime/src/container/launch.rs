@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use hako_cgroup::{Cgroup, CgroupPath, Devices, Host, Join, Options as CgroupOptions, Permission};
 use hako_spec::id::ContainerId;
 use hako_spec::runtime::validate::{self, Purpose};
-use hako_spec::runtime::{Config, Hook, NamespaceKind, Process, Resources, State, Status};
+use hako_spec::runtime::{
+    Config, ConsoleSize, Hook, NamespaceKind, Process, Resources, State, Status,
+};
 use hako_sys::clone::{Forked, flags, fork};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
@@ -55,6 +57,8 @@ pub struct Request<'a> {
     pub rootless_cgroups: bool,
     /// A terminal socket of `run` in the foreground.
     pub console: Option<OwnedFd>,
+    /// Its size, where the configuration has none.
+    pub console_size: Option<ConsoleSize>,
 }
 
 /// A container that is set up.
@@ -122,10 +126,13 @@ pub fn reap(pidfd: &OwnedFd) {
 pub fn launch(request: Request<'_>) -> Result<Launched> {
     let bundle = text(&request.bundle)?;
     let (config, bytes) = read_config(&request)?;
-    let process = config
+    let mut process = config
         .process
         .clone()
         .ok_or_else(|| Error::new("config.json has no process: there is nothing to start"))?;
+    if process.console_size.is_none() {
+        process.console_size.clone_from(&request.console_size);
+    }
     let rootfs = rootfs_of(&config, &request.bundle)?;
     check_terminal(&request, &process)?;
     let namespaces = Namespaces::plan(config.linux.as_ref())?;

@@ -1,5 +1,6 @@
 //! `create`: set a container up, up to its program.
 
+use super::wait::own_size;
 use super::{Global, only_id, passed};
 use crate::cli::Args;
 use crate::container::launch::{Launched, Request, launch};
@@ -32,6 +33,7 @@ pub(super) fn launched(
         passed: passed(args)?,
         for_start,
         rootless_cgroups: global.rootless,
+        console_size: console.as_ref().and_then(|_| own_size()),
         console,
     })
 }

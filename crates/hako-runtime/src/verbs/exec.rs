@@ -4,7 +4,7 @@ use hako_spec::runtime::validate;
 use hako_spec::runtime::{Capabilities, Config, Process};
 use hako_sys::signal;
 
-use super::wait::{console_pair, foreground, receive_console};
+use super::wait::{console_pair, foreground, own_size, receive_console};
 use super::{Global, load, passed};
 use crate::cli::Args;
 use crate::container::exec::{Request, read_process, start};
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     let container = load(global, args)?;
     let config = container.config()?;
-    let process = process(args, &config)?;
+    let mut process = process(args, &config)?;
     if let Some(problem) = validate::process(&process).first() {
         return Err(Error::new(problem.to_string()));
     }
@@ -22,6 +22,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     let (theirs, ours) = match own_console {
         true => {
             let (theirs, ours) = console_pair()?;
+            process.console_size = process.console_size.or_else(own_size);
             (Some(theirs), Some(ours))
         }
         false => (None, None),

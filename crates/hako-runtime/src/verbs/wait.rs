@@ -5,6 +5,7 @@ use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
+use hako_spec::runtime::ConsoleSize;
 use hako_sys::signal;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -34,6 +35,17 @@ pub(super) fn console_pair() -> Result<(OwnedFd, OwnedFd)> {
         None,
     )
     .context(|| "make a socket pair")
+}
+
+/// The size of our terminal, which the process' is to have from its first
+/// moment.
+pub(super) fn own_size() -> Option<ConsoleSize> {
+    let size = tcgetwinsize(rustix::stdio::stdin()).ok()?;
+    Some(ConsoleSize {
+        height: size.ws_row.into(),
+        width: size.ws_col.into(),
+        ..ConsoleSize::default()
+    })
 }
 
 /// Receives the terminal that the process has sent.

@@ -19,5 +19,6 @@ mod namespaces;
 mod passing;
 mod process;
 mod robust;
+mod rootless;
 mod security;
 mod terminal;

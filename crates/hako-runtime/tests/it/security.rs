@@ -213,10 +213,9 @@ fn cve_2019_5736_later_watchers_are_watchers_too() {
     let first = Bundle::sleeper();
     first.up();
     assert_eq!(executed(&first), 3);
-    let mut second = Bundle::sleeper()
+    let second = Bundle::sleeper()
         .namespace("pid", Some(&format!("/proc/{}/ns/pid", first.pid())))
         .edit(|c| c["process"]["capabilities"]["bounding"] = json!(["CAP_SYS_PTRACE"]));
-    second.id = format!("{}-second", first.id);
     let mut run = first.command(&[
         "run",
         "-d",
