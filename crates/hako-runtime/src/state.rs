@@ -286,6 +286,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_change_of_a_record_is_fatal() {
+        let id = "a".parse().unwrap();
+        let mut saved = Saved::new(&id, "/b", "/b/rootfs", &Config::default());
+        saved.cgroup_v1 = vec![("cpu,cpuacct".to_owned(), "/sys/fs/cgroup/cpu/a".to_owned())];
+        let text = serde_json::to_vec(&saved).unwrap();
+        for at in 0..text.len() {
+            for byte in [0, b'"', b'9', b'-', b'}', 0xff] {
+                let mut other = text.clone();
+                other[at] = byte;
+                // What can be read at all can be used.
+                if let Ok(saved) = parse(&other) {
+                    let _ = saved.cgroup().is_none();
+                }
+            }
+        }
+    }
+
+    #[test]
     fn records_of_others_are_not_damaged_ones() {
         let id = "a".parse().unwrap();
         let saved = Saved::new(&id, "/b", "/b/rootfs", &Config::default());
