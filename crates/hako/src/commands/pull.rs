@@ -16,7 +16,7 @@ pub(crate) struct Args {
     quiet: bool,
     #[command(flatten)]
     options: Options,
-    /// A reference, deb:PACKAGES, oci:PATH[:NAME], oci-archive:FILE, docker-archive:FILE or dir:PATH
+    /// A reference, deb:PACKAGES, oci:PATH, oci:PATH:NAME, oci-archive:FILE, docker-archive:FILE or dir:PATH
     image: String,
 }
 
