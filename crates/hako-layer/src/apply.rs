@@ -138,19 +138,34 @@ impl<'a> Layer<'a> {
             }
             Name::Opaque { parent } => {
                 self.whiteout_kind(entry)?;
-                let dir = self.parent(parent, &path)?;
-                self.opaque(&dir)
+                match self.parent_of_deletion(parent, &path)? {
+                    Some(dir) => self.opaque(&dir),
+                    None => Ok(()),
+                }
             }
             Name::Whiteout { parent, base } => {
                 self.whiteout_kind(entry)?;
-                let dir = self.parent(parent, &path)?;
-                self.whiteout(&dir, base)
+                match self.parent_of_deletion(parent, &path)? {
+                    Some(dir) => self.whiteout(&dir, base),
+                    None => Ok(()),
+                }
             }
             Name::Entry { parent, base } => {
                 let dir = self.parent(parent, &path)?;
                 crate::name::bound(&join(&dir.real, base), limits)?;
                 self.node(reader, entry, &dir, base)
             }
+        }
+    }
+
+    /// Where something of the lower layers is to be deleted. `None` below a file
+    /// of this layer, which hides all that was there: umoci writes such
+    /// whiteouts for a directory that became a file.
+    fn parent_of_deletion(&mut self, parent: &[u8], path: &[u8]) -> Result<Option<Rc<Dir>>, Error> {
+        match self.parent(parent, path) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(Error::NotADirectory { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -154,10 +154,12 @@ impl Job<'_> {
     }
 
     /// Without a view of the layers below, which are waited for only if the
-    /// archive leaves out directories.
+    /// archive leaves out directories or deletes something. (A missing entry of
+    /// the root is made up for when a container's snapshot is prepared.)
     fn alone(&mut self, tar: impl Read, chain_id: &Digest) -> Result<(LayerKey, Applied)> {
         let mut applied = self.apply(tar, &self.overlay()?)?;
-        if applied.implicit.is_empty() {
+        let depends = [&applied.implicit, &applied.assumed, &applied.deleted];
+        if depends.iter().all(|list| list.is_empty()) {
             return Ok((LayerKey::alone(self.diff_id), applied));
         }
         let below = self.open_below(&self.stack.below(self.index)?)?;

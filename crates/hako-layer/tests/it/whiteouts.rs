@@ -145,6 +145,41 @@ fn whiteouts_of_what_is_not_there_are_harmless() {
     assert_eq!(names(temp.path()), ["a", "d", "d/f"]);
 }
 
+/// umoci writes such layers: a directory became a file, and what it had is deleted
+/// one by one.
+#[test]
+fn whiteouts_below_a_file_of_this_layer_are_harmless() {
+    let lower = [file("d/a", ""), file("d/b/c", ""), file("e/x", "")];
+    for reverse in [false, true] {
+        let mut upper = [
+            dir("./", 0o755),
+            file("d", "a file now"),
+            file("d/.wh.a", ""),
+            file("d/b/.wh.c", ""),
+            file("d/.wh..wh..opq", ""),
+            symlink("e", "d"),
+            file("e/.wh.x", ""),
+        ];
+        if reverse {
+            upper[1..].reverse();
+        }
+        assert_eq!(plain(&lower, &upper), ["d", "e"], "{reverse}");
+        let temp = tempfile::tempdir().unwrap();
+        let applied = apply(temp.path(), &upper, OVERLAY).unwrap();
+        assert_eq!(names(temp.path()), ["d", "e"], "{reverse}");
+        assert_eq!(applied.whiteouts, 4);
+        assert!(applied.implicit.is_empty() && applied.deleted.is_empty());
+        assert_eq!(std::fs::read(temp.path().join("d")).unwrap(), b"a file now");
+    }
+    // Anything else below a file is still a mistake.
+    let error = apply(
+        tempfile::tempdir().unwrap().path(),
+        &[file("d", ""), file("d/a", "")],
+        OVERLAY,
+    );
+    assert!(matches!(error, Err(Error::NotADirectory { .. })));
+}
+
 #[test]
 fn aufs_metadata_is_left_out() {
     let members = [

@@ -244,3 +244,22 @@ fn layers_that_are_not_there_are_told() {
     assert!(matches!(error, Error::LayerUnknown(_)), "{error}");
     assert_eq!(crate::fixture::leftovers(&home.store), 0);
 }
+
+#[test]
+fn a_deletion_of_nothing_is_no_name() {
+    let home = home();
+    let base = tar(&[dir("./"), file("a", "1")]);
+    let top = tar(&[
+        dir("./"),
+        dir("only/"),
+        file("only/.wh.nothing", ""),
+        file("only/.wh.a", ""),
+        file(".wh.a", ""),
+    ]);
+    let keys = unpack(&home.snapshots, &[base, top]);
+    let snapshot = home.snapshots.prepare("c", &keys).unwrap();
+    mounted(&home.snapshots, &snapshot, &RW, |root| {
+        let names: Vec<String> = listing(root).into_keys().collect();
+        assert_eq!(names, ["/", "/only"]);
+    });
+}

@@ -5,9 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A running registry; it is ended when the value is dropped.
-pub struct Registry {
+pub(crate) struct Registry {
     child: Child,
-    pub host: String,
+    pub(crate) host: String,
 }
 
 impl Drop for Registry {
@@ -19,7 +19,7 @@ impl Drop for Registry {
 
 impl Registry {
     /// With its storage below `dir`; `users` is the text of an htpasswd file.
-    pub fn start(dir: &Path, users: Option<&str>) -> Self {
+    pub(crate) fn start(dir: &Path, users: Option<&str>) -> Self {
         for attempt in 0..5 {
             if let Some(registry) = Self::try_start(dir, users, attempt) {
                 return registry;

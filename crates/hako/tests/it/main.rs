@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod broken;
+#[path = "../../../hako-transfer/tests/it/debian.rs"]
+mod debian;
 mod foreground;
 mod images;
 mod killed;
@@ -12,6 +14,7 @@ mod lifecycle;
 mod network;
 mod options;
 mod packages;
+mod peers;
 mod support;
 mod terminal;
 mod text;
