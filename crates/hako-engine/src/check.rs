@@ -87,7 +87,7 @@ impl Engine {
         found: &mut Vec<Finding>,
     ) -> Result<()> {
         for lease in self.store.leases().list(None)? {
-            if lease.kind == "container" && !ids.contains(&lease.id) {
+            if lease.kind == containers::LEASE && !ids.contains(&lease.id) {
                 if repair {
                     self.store
                         .leases()

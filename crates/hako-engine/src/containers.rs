@@ -1,6 +1,6 @@
 //! Containers in the database.
 
-use hako_store::{Database, Owner};
+use hako_store::{Database, Hold, Owner, lease};
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use crate::error::{Error, Result};
@@ -18,6 +18,9 @@ pub(crate) const STEPS: &[(u32, &str)] = &[(
         UNIQUE (owner, name)
     ) STRICT, WITHOUT ROWID;",
 )];
+
+/// The kind of the leases that keep what containers are made of.
+pub(crate) const LEASE: &str = "container";
 
 /// Which containers [`crate::Engine::containers`] gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,8 +66,9 @@ fn container((id, owner, record, state): Columns) -> Result<Container> {
     })
 }
 
-/// Adds a container; its name must be free.
-pub(crate) fn insert(db: &Database, c: &Container) -> Result<()> {
+/// Adds a container, and with it the lease on what it is made of; its name must
+/// be free.
+pub(crate) fn insert(db: &Database, c: &Container, holds: &[Hold]) -> Result<()> {
     let (record, state) = (json(c.id(), &c.record)?, json(c.id(), &c.state)?);
     db.write(|tx| {
         let taken = tx
@@ -87,7 +91,7 @@ pub(crate) fn insert(db: &Database, c: &Container) -> Result<()> {
             (c.id(), c.owner.to_string(), &c.record.name, record, state),
         )
         .map_err(failed("insertion of a container"))?;
-        Ok(())
+        Ok(lease::hold(tx, c.owner, LEASE, c.id(), holds)?)
     })
 }
 
@@ -198,10 +202,11 @@ pub(crate) fn update(
 }
 
 /// Forgets a container.
-pub(crate) fn delete(db: &Database, id: &str) -> Result<()> {
+pub(crate) fn delete(db: &Database, owner: Owner, id: &str) -> Result<()> {
     db.write(|tx| {
         tx.execute("DELETE FROM containers WHERE id = ?1", [id])
             .map_err(failed("removal of a container"))?;
+        lease::release(tx, owner, LEASE, id)?;
         Ok(())
     })
 }

@@ -48,7 +48,7 @@ impl Engine {
         {
             failures.note(runtime.delete(id));
         }
-        failures.note(self.disconnect(id, &container.state));
+        failures.note(self.disconnect(&container.record, &container.state));
         failures.note(clear(&self.run_dir(id)));
         failures.note(self.settle(container, exit.as_ref()));
         if container.record.options.auto_remove {

@@ -9,7 +9,7 @@ use hako_net::{Definition, Options, pasta};
 use crate::engine::Engine;
 use crate::error::{At, Result};
 use crate::options::NetworkMode;
-use crate::record::{Record, State};
+use crate::record::{Phase, Record, State};
 
 /// The network that containers are in unless told otherwise.
 pub(crate) const DEFAULT: &str = "hako";
@@ -87,17 +87,28 @@ impl Engine {
     }
 
     /// Frees what a container had whose process has ended.
-    pub(crate) fn disconnect(&self, id: &str, state: &State) -> Result<()> {
+    pub(crate) fn disconnect(&self, record: &Record, state: &State) -> Result<()> {
+        let id = &record.id;
         let dir = self.run_dir(id);
         if dir.join("pasta.pid").exists() {
             pasta::stop(&dir.join("pasta.pid"))?;
             hako_net::netns::unpin(&dir.join("netns"))?;
         }
-        if let Some(attachment) = &state.network {
-            self.networks()?.release(&attachment.network, id)?;
-        }
+        let network = match &state.network {
+            Some(attachment) => &attachment.network,
+            // Killed after the address was taken and before that was recorded.
+            None if state.phase == Phase::Starting && is_bridged(&record.options.network) => {
+                DEFAULT
+            }
+            None => return Ok(()),
+        };
+        self.networks()?.release(network, id)?;
         Ok(())
     }
+}
+
+fn is_bridged(mode: &NetworkMode) -> bool {
+    matches!(mode, NetworkMode::Bridge | NetworkMode::Default)
 }
 
 fn which_pasta() -> Option<PathBuf> {

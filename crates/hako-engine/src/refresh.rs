@@ -80,7 +80,7 @@ impl Engine {
         }
         let runtime = self.runtime(container.record.options.runtime.as_deref())?;
         runtime.delete(&id)?;
-        self.disconnect(&id, &container.state)?;
+        self.disconnect(&container.record, &container.state)?;
         clear(&self.run_dir(&id))?;
         containers::update(self.database()?, &id, |state| {
             state.phase = if state.starts == 0 {

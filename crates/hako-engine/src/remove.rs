@@ -56,15 +56,12 @@ impl Engine {
         {
             failures.note(runtime.delete(id));
         }
-        failures.note(self.disconnect(id, &container.state));
+        failures.note(self.disconnect(&container.record, &container.state));
         failures.note(clear(&self.run_dir(id)));
         failures.note(self.snapshotter().and_then(|s| Ok(s.remove(id)?)));
         failures.note(remove_dir(&self.dir(id)));
         failures.finish()?;
-        self.store
-            .leases()
-            .release(container.owner, "container", id)?;
-        containers::delete(self.database()?, id)?;
+        containers::delete(self.database()?, container.owner, id)?;
         self.forget_lock(id);
         Ok(())
     }

@@ -71,19 +71,12 @@ impl Engine {
         let mut holds = vec![Hold::Blob(record.image.clone())];
         holds.extend(record.manifest.clone().map(Hold::Blob));
         holds.extend(record.layers.iter().map(|d| Hold::Layer(d.to_string())));
-        self.store.leases().hold(owner, "container", &id, &holds)?;
         let container = Container {
             owner,
             record,
             state: State::default(),
         };
-        let inserted = self
-            .database()
-            .and_then(|db| containers::insert(db, &container));
-        if let Err(e) = inserted {
-            self.store.leases().release(owner, "container", &id)?;
-            return Err(e);
-        }
+        containers::insert(self.database()?, &container, &holds)?;
         self.tell(&container, "create", &[])?;
         Ok(container)
     }
@@ -224,7 +217,7 @@ impl Engine {
             let _ = runtime.delete(id);
         }
         let state = self.reload(id).map(|c| c.state).unwrap_or_default();
-        let _ = self.disconnect(id, &state);
+        let _ = self.disconnect(&container.record, &state);
         let text = crate::error::chain(error);
         let status = i32::from(error.status());
         containers::update(self.database()?, id, |state| {

@@ -84,26 +84,17 @@ impl<'a> Leases<'a> {
     ///
     /// Errors: [`Error::Text`] for an empty kind or id, and database errors.
     pub fn hold(&self, owner: Owner, kind: &str, id: &str, holds: &[Hold]) -> Result<()> {
-        valid(kind)?;
-        valid(id)?;
-        self.store.tables()?.write(|tx| {
-            let number = insert(tx, owner, kind, id, None)?;
-            add(tx, number, holds)
-        })
+        let db = self.store.tables()?;
+        db.write(|tx| hold(tx, owner, kind, id, holds))
     }
 
     /// Ends a permanent lease; `false` when there was none.
     ///
     /// Errors: database errors.
     pub fn release(&self, owner: Owner, kind: &str, id: &str) -> Result<bool> {
-        self.store.tables()?.write(|tx| {
-            tx.execute(
-                "DELETE FROM leases WHERE owner = ?1 AND kind = ?2 AND id = ?3",
-                (owner.to_string(), kind, id),
-            )
-            .db("change of leases")
-            .map(|n| n > 0)
-        })
+        self.store
+            .tables()?
+            .write(|tx| release(tx, owner, kind, id))
     }
 
     /// A lease that lasts as long as the value and the process do.
@@ -215,6 +206,37 @@ impl<'a> Leases<'a> {
             Ok(reaped)
         })
     }
+}
+
+/// [`Leases::hold`] as a part of a transaction on the store's database, so that
+/// a thing and its lease appear together. The store has been used before: its
+/// tables exist.
+///
+/// Errors: [`Error::Text`] for an empty kind or id, and database errors.
+pub fn hold(
+    tx: &Transaction<'_>,
+    owner: Owner,
+    kind: &str,
+    id: &str,
+    holds: &[Hold],
+) -> Result<()> {
+    valid(kind)?;
+    valid(id)?;
+    let number = insert(tx, owner, kind, id, None)?;
+    add(tx, number, holds)
+}
+
+/// [`Leases::release`] as a part of a transaction on the store's database, so
+/// that a thing and its lease go together.
+///
+/// Errors: database errors.
+pub fn release(tx: &Transaction<'_>, owner: Owner, kind: &str, id: &str) -> Result<bool> {
+    tx.execute(
+        "DELETE FROM leases WHERE owner = ?1 AND kind = ?2 AND id = ?3",
+        (owner.to_string(), kind, id),
+    )
+    .db("change of leases")
+    .map(|n| n > 0)
 }
 
 fn valid(text: &str) -> Result<()> {

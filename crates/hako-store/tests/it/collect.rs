@@ -98,6 +98,31 @@ fn a_lease_ends_with_its_value() {
 }
 
 #[test]
+fn a_lease_comes_and_goes_with_a_callers_transaction() {
+    use hako_store::{Error, lease};
+    let (_dir, store) = store();
+    let held = [Hold::Layer("x".to_owned())];
+    store.leases().hold(ME, "container", "c1", &held).unwrap();
+    let ids = || -> Vec<String> {
+        let listed = store.leases().list(None).unwrap();
+        listed.into_iter().map(|lease| lease.id).collect()
+    };
+    let refused = store.database().write(|tx| {
+        lease::hold(tx, ME, "container", "c2", &held)?;
+        assert!(lease::release(tx, ME, "container", "c1")?);
+        lease::hold(tx, ME, "container", "", &held)
+    });
+    assert!(matches!(refused, Err(Error::Text { .. })));
+    assert_eq!(ids(), ["c1"], "nothing of it has happened");
+    let done = store.database().write(|tx| {
+        lease::hold(tx, ME, "container", "c2", &held)?;
+        lease::release(tx, ME, "container", "c1")
+    });
+    assert!(done.unwrap());
+    assert_eq!(ids(), ["c2"]);
+}
+
+#[test]
 fn a_lease_dies_with_its_process() {
     let (_dir, store) = store();
     let holder = Guard(child("collect::errand_hold", store.root(), ""));
