@@ -157,10 +157,10 @@ fn hints_of(error: &anyhow::Error) -> Vec<String> {
         if let Some(hako_engine::Error::NoContainer(_)) = cause.downcast_ref() {
             return hint("'hako ps --all' lists the containers");
         }
-        if let Some(hako_store::Error::ImageUnknown(_)) = cause.downcast_ref() {
+        if let Some(hako_store::Error::ImageUnknown(_)) = stored(cause) {
             return hint("'hako images' lists the images, 'hako pull' brings one");
         }
-        if let Some(error) = cause.downcast_ref::<hako_distribution::Error>() {
+        if let Some(error) = distributed(cause) {
             return match error.kind() {
                 RegistryKind::Unauthorized | RegistryKind::Denied => hint(
                     "credentials are read from auth.json and ~/.docker/config.json, or from --authfile FILE",
@@ -181,6 +181,27 @@ fn hints_of(error: &anyhow::Error) -> Vec<String> {
         }
     }
     Vec::new()
+}
+
+/// The store's error in a cause. A wrapper that says nothing of its own passes
+/// its cause over, too, when asked for it.
+fn stored<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a hako_store::Error> {
+    use hako_engine::Error as Engine;
+    use hako_transfer::Error as Transfer;
+    match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(Engine::Store(error)), _) | (_, Some(Transfer::Store(error))) => Some(error),
+        _ => cause.downcast_ref(),
+    }
+}
+
+/// The registry client's error in a cause.
+fn distributed<'a>(
+    cause: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a hako_distribution::Error> {
+    match cause.downcast_ref() {
+        Some(hako_transfer::Error::Registry(error)) => Some(error),
+        _ => cause.downcast_ref(),
+    }
 }
 
 #[cfg(test)]

@@ -82,3 +82,50 @@ fn blobs_that_were_changed() {
     );
     world.ok(&["run", "--rm", "--network", "none", &image, "true"]);
 }
+
+/// A registry that gives one answer to everything.
+fn registry(answer: &'static str) -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                request.push(byte[0]);
+            }
+            let head = format!("HTTP/1.1 {answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            // The client may have gone.
+            let _ = stream.write_all(head.as_bytes());
+        }
+    });
+    host
+}
+
+#[test]
+fn registries_that_refuse() {
+    let answers = [
+        (
+            "401 No\r\nWWW-Authenticate: Basic realm=\"x\"\r\n",
+            "unauthorized (401)",
+            "hint: credentials are read from",
+        ),
+        ("403 No\r\n", "(403)", "hint: credentials are read from"),
+        ("404 No\r\n", "not found (404)", ""),
+    ];
+    let world = World::new();
+    for (answer, words, hint) in answers {
+        let name = format!("{}/some/thing:1", registry(answer));
+        refused(&world, &name, words);
+        let err = world.fails(&["pull", &name], 125);
+        assert!(err.contains(&format!("pull {name}: ")), "{err}");
+        assert!(err.contains(hint), "{err}");
+    }
+    let err = world.fails(&["rmi", "nope"], 125);
+    assert!(
+        err.contains("hint: 'hako images' lists the images"),
+        "{err}"
+    );
+}
