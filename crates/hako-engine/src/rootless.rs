@@ -14,17 +14,17 @@
 //! nothing of an idle user stays behind.
 
 use std::io::Read as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use hako_sys::clone::{Forked, exit_now, flags, fork};
 use hako_sys::{ns, signal};
-use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::process::{Pid, PidfdFlags, getgid, getuid, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, getgid, getuid, pidfd_open};
 
 use crate::error::{At, Error, Result};
 
@@ -160,15 +160,29 @@ fn make_holder(path: &Path, run: &Path, uid: u32) -> Result<()> {
     let (wait, mut go) = std::io::pipe().doing("make a pipe")?;
     match fork(0, None).doing("fork")? {
         Forked::Child => {
-            // The lock is the parent's to give back.
-            drop((ready, go, lock));
-            hold(tell, wait, path, run)
+            // What this command was given, somebody's pipe perhaps, must not
+            // stay open with the holder; the lock is the parent's to give back.
+            let keep = [tell.as_raw_fd(), wait.as_raw_fd()];
+            std::mem::forget((ready, go, lock));
+            let _ = hako_sys::fds::close_others(0, &keep);
+            let _ = rustix::process::setsid();
+            // The holder is no child of a command that may run for long and
+            // does not know of it.
+            match fork(0, None) {
+                Ok(Forked::Child) => hold(tell, wait, path, run),
+                _ => exit_now(0),
+            }
         }
         Forked::Parent { pid, .. } => {
             drop((tell, wait));
-            let pid = pid.as_raw_nonzero().get();
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            let mut pid = [0u8; 4];
             let mut word = [0u8; 4];
-            ready.read_exact(&mut word).doing("hear from the holder")?;
+            let heard = ready
+                .read_exact(&mut pid)
+                .and_then(|()| ready.read_exact(&mut word));
+            heard.doing("hear from the holder")?;
+            let pid = i32::from_ne_bytes(pid);
             if word != *b"made" {
                 return Err(Error::Unsupported(
                     "user namespaces are not to be had here: as root, run \
@@ -197,7 +211,18 @@ fn hold(
     run: &Path,
 ) -> ! {
     use std::io::Write as _;
-    let _ = rustix::process::setsid();
+    let _ = signal::reset();
+    let _ = rustix::thread::set_name(c"hako-holder");
+    // The standard descriptors were closed: files opened later are not to be
+    // taken for them.
+    for _ in 0..3 {
+        if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
+            std::mem::forget(null);
+        }
+    }
+    let _ = rustix::process::chdir("/");
+    let pid = rustix::process::getpid().as_raw_pid();
+    let _ = tell.write_all(&pid.to_ne_bytes());
     if ns::unshare(flags::NEWUSER).is_err() {
         let _ = tell.write_all(b"none");
         exit_now(1);
@@ -216,16 +241,11 @@ fn hold(
     }
     let _ = tell.write_all(b"done");
     drop(tell);
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, Mode::empty());
-    if let Ok(null) = null {
-        let _ = rustix::stdio::dup2_stdin(&null);
-        let _ = rustix::stdio::dup2_stdout(&null);
-        let _ = rustix::stdio::dup2_stderr(&null);
-    }
-    let _ = rustix::process::chdir("/");
-    let _ = signal::reset();
+    drop(wait);
     loop {
         std::thread::sleep(PERIOD);
+        // It makes no children, and keeps no dead ones that it is given.
+        while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
         let idle = run_is_idle(run);
         let Ok(file) = std::fs::File::open(path) else {
             exit_now(0)
