@@ -14,7 +14,8 @@
 //! nothing of an idle user stays behind.
 
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -156,20 +157,22 @@ fn make_holder(path: &Path, run: &Path, uid: u32) -> Result<()> {
     if recorded(path).is_some_and(|(pid, start)| start_time(pid) == Some(start)) {
         return Ok(());
     }
+    let survivor = survivor(run);
     let (mut ready, tell) = std::io::pipe().doing("make a pipe")?;
     let (wait, mut go) = std::io::pipe().doing("make a pipe")?;
     match fork(0, None).doing("fork")? {
         Forked::Child => {
             // What this command was given, somebody's pipe perhaps, must not
             // stay open with the holder; the lock is the parent's to give back.
-            let keep = [tell.as_raw_fd(), wait.as_raw_fd()];
+            let mut keep = vec![tell.as_raw_fd(), wait.as_raw_fd()];
+            keep.extend(survivor.as_ref().map(|fd| fd.as_raw_fd()));
             std::mem::forget((ready, go, lock));
             let _ = hako_sys::fds::close_others(0, &keep);
             let _ = rustix::process::setsid();
             // The holder is no child of a command that may run for long and
             // does not know of it.
             match fork(0, None) {
-                Ok(Forked::Child) => hold(tell, wait, path, run),
+                Ok(Forked::Child) => hold(tell, wait, path, run, survivor),
                 _ => exit_now(0),
             }
         }
@@ -183,7 +186,7 @@ fn make_holder(path: &Path, run: &Path, uid: u32) -> Result<()> {
                 .and_then(|()| ready.read_exact(&mut word));
             heard.doing("hear from the holder")?;
             let pid = i32::from_ne_bytes(pid);
-            if word != *b"made" {
+            if word == *b"none" {
                 return Err(Error::Unsupported(
                     "user namespaces are not to be had here: as root, run \
                      'sysctl -w user.max_user_namespaces=15000' and, where it exists, \
@@ -191,7 +194,9 @@ fn make_holder(path: &Path, run: &Path, uid: u32) -> Result<()> {
                         .to_owned(),
                 ));
             }
-            map(pid, uid)?;
+            if word == *b"made" {
+                map(pid, uid)?;
+            }
             std::io::Write::write_all(&mut go, b"go").doing("tell the holder")?;
             ready.read_exact(&mut word).doing("hear from the holder")?;
             let start = start_time(pid).unwrap_or(0);
@@ -203,12 +208,41 @@ fn make_holder(path: &Path, run: &Path, uid: u32) -> Result<()> {
     }
 }
 
+/// A container's monitor that has outlived the holder which was killed: the
+/// new holder takes over its user namespace, or nobody could enter the
+/// containers any more. None when there is none.
+fn survivor(run: &Path) -> Option<OwnedFd> {
+    if run_is_idle(run) {
+        return None;
+    }
+    let place = run.join("containers");
+    let is_ours = |pid: i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|b| *b == 0);
+        words.next() == Some(b"hako-monitor")
+            && words.any(|word| Path::new(std::ffi::OsStr::from_bytes(word)).starts_with(&place))
+    };
+    std::fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .find_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            if !is_ours(pid) {
+                return None;
+            }
+            let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+            // Still the same process, now that there is a handle on it.
+            is_ours(pid).then_some(pidfd)
+        })
+}
+
 /// The holder's life.
 fn hold(
     mut tell: std::io::PipeWriter,
     mut wait: std::io::PipeReader,
     path: &Path,
     run: &Path,
+    survivor: Option<OwnedFd>,
 ) -> ! {
     use std::io::Write as _;
     let _ = signal::reset();
@@ -223,11 +257,12 @@ fn hold(
     let _ = rustix::process::chdir("/");
     let pid = rustix::process::getpid().as_raw_pid();
     let _ = tell.write_all(&pid.to_ne_bytes());
-    if ns::unshare(flags::NEWUSER).is_err() {
+    let joined = survivor.is_some_and(|fd| ns::join(fd.as_fd(), flags::NEWUSER).is_ok());
+    if !joined && ns::unshare(flags::NEWUSER).is_err() {
         let _ = tell.write_all(b"none");
         exit_now(1);
     }
-    let _ = tell.write_all(b"made");
+    let _ = tell.write_all(if joined { b"join" } else { b"made" });
     let mut word = [0u8; 2];
     let made = wait.read_exact(&mut word).is_ok()
         && ns::unshare(flags::NEWNS).is_ok()
@@ -277,12 +312,14 @@ fn map(pid: i32, uid: u32) -> Result<()> {
     let names = [user_name(uid).unwrap_or_default(), uid.to_string()];
     let read = |path: &str| ranges(&std::fs::read_to_string(path).unwrap_or_default(), &names);
     let (uids, gids) = (read("/etc/subuid"), read("/etc/subgid"));
-    if !uids.is_empty()
-        && !gids.is_empty()
-        && by_helper("newuidmap", pid, uid, &uids)
-        && by_helper("newgidmap", pid, gid, &gids)
-    {
-        return Ok(());
+    if !uids.is_empty() && !gids.is_empty() && by_helper("newuidmap", pid, uid, &uids) {
+        if by_helper("newgidmap", pid, gid, &gids) {
+            return Ok(());
+        }
+        return Err(Error::Unsupported(format!(
+            "newuidmap works and newgidmap does not: look at the ranges of {} in /etc/subgid, and whether newgidmap is setuid",
+            names[0]
+        )));
     }
     let put = |file: &str, text: &str| {
         let path = PathBuf::from(format!("/proc/{pid}/{file}"));

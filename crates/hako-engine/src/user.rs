@@ -51,7 +51,7 @@ pub(crate) fn find(root: BorrowedFd<'_>, text: &str, more: &[String]) -> Result<
 }
 
 /// What a user without subordinate ids has to do for more ids than one.
-const ADVICE: &str = "this user has one id only; with the package uidmap, as root run 'usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER'";
+const ADVICE: &str = "this user has one id only; with the package uidmap, as root run 'usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER' with 65536 ids that are nobody's";
 
 /// Whether `id` has a counterpart outside, as the text of a uid_map or gid_map
 /// tells (user_namespaces(7)).
