@@ -12,6 +12,7 @@ mod lifecycle;
 mod network;
 mod options;
 mod packages;
+mod rootless;
 mod support;
 mod terminal;
 mod text;
