@@ -403,7 +403,7 @@ fn owners_are_kept_with_subordinate_ids_and_nothing_stays_behind() {
     user.ok(&["rm", "c"]);
     user.ok(&["rmi", "localhost/bb", "localhost/layout:bb"]);
     user.ok(&["system", "prune", "-a", "-f"]);
-    assert_eq!(user.foreign(), [PathBuf::new(); 0]);
+    assert!(user.foreign().is_empty(), "{:?}", user.foreign());
     user.assert_empty();
 }
 
@@ -411,7 +411,7 @@ fn owners_are_kept_with_subordinate_ids_and_nothing_stays_behind() {
 fn with_one_id_all_is_roots_and_other_ids_are_refused() {
     let user = User::with_image(false);
     assert_eq!(user.sh(&[], OWNERS).out, "0:0\n0:0\n0:0\n0:0\n");
-    assert_eq!(user.foreign(), [PathBuf::new(); 0]);
+    assert!(user.foreign().is_empty(), "{:?}", user.foreign());
     // Root of the image is in a group that does not exist here.
     assert_eq!(user.sh(&[], "id -G").out, "0\n");
     for flags in [&["-u", "1234"][..], &["-u", "0:77"], &["--group-add", "77"]] {
@@ -520,7 +520,10 @@ fn limits_that_cannot_be_kept_are_refused() {
             &["bb", "true"],
         ]
         .concat();
-        assert!(user.fails(&args, 125).contains("cgroup"), "{flags:?}");
+        assert!(
+            user.fails(&args, 125).contains("--cgroup-parent"),
+            "{flags:?}"
+        );
     }
     user.assert_empty();
 }
