@@ -15,7 +15,6 @@
 
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -208,32 +207,19 @@ fn make_holder(path: &Path, run: &Path, uid: u32) -> Result<()> {
     }
 }
 
-/// A container's monitor that has outlived the holder which was killed: the
-/// new holder takes over its user namespace, or nobody could enter the
-/// containers any more. None when there is none.
+/// The first process of a container that has outlived the holder which was
+/// killed: the new holder takes over its user namespace, or nobody could enter
+/// or signal the containers any more. None when there is none.
 fn survivor(run: &Path) -> Option<OwnedFd> {
-    if run_is_idle(run) {
-        return None;
-    }
-    let place = run.join("containers");
-    let is_ours = |pid: i32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let mut words = line.split(|b| *b == 0);
-        words.next() == Some(b"hako-monitor")
-            && words.any(|word| Path::new(std::ffi::OsStr::from_bytes(word)).starts_with(&place))
-    };
-    std::fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .find_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            if !is_ours(pid) {
-                return None;
-            }
-            let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-            // Still the same process, now that there is a handle on it.
-            is_ours(pid).then_some(pidfd)
-        })
+    let entries = std::fs::read_dir(run.join("containers")).ok()?;
+    entries.flatten().find_map(|entry| {
+        let text = std::fs::read(entry.path().join("init.json")).ok()?;
+        let init: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        let pid = i32::try_from(init.get("pid")?.as_i64()?).ok()?;
+        let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        // What there is a handle on now is the process that was recorded.
+        (start_time(pid) == init.get("start_time")?.as_u64()).then_some(pidfd)
+    })
 }
 
 /// The holder's life.

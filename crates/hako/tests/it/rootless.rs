@@ -179,10 +179,15 @@ impl User {
         self.run(&[&start, flags, &["bb", "sh", "-c", script]].concat())
     }
 
-    /// Pid of the holder.
+    /// Pid of the holder, whose file may be written at this moment.
     fn holder(&self) -> i32 {
-        let text = std::fs::read_to_string(self.path("run/hako/holder")).unwrap();
-        text.split_once(' ').unwrap().0.parse().unwrap()
+        let path = self.path("run/hako/holder");
+        let read = || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            text.split_once(' ').and_then(|(pid, _)| pid.parse().ok())
+        };
+        until(|| read().is_some(), || "no holder".to_owned());
+        read().unwrap()
     }
 
     /// The living processes of the user and of his subordinate ids, with their
@@ -258,9 +263,8 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
+        // Its holder sees that the directory is gone, and ends.
         let out = self.run(&["rm", "-f", "-a"]);
-        let holder = rustix::process::Pid::from_raw(self.holder()).unwrap();
-        let _ = rustix::process::kill_process(holder, rustix::process::Signal::KILL);
         if !std::thread::panicking() {
             assert_eq!(out.status, 0, "{out:?}");
         }
@@ -580,18 +584,18 @@ fn a_killed_monitor_ends_nothing() {
     for many in [true, false] {
         let user = User::with_image(many);
         let script = "while :; do echo tick; sleep 0.05; done";
-        user.ok(&[
+        let as_user = if many { "1234" } else { "0" };
+        let start = [
             "run",
             "-d",
             "--name",
             "c",
             "--network",
             "none",
-            "bb",
-            "sh",
-            "-c",
-            script,
-        ]);
+            "-u",
+            as_user,
+        ];
+        user.ok(&[&start[..], &["bb", "sh", "-c", script]].concat());
         let monitors = || -> Vec<i32> {
             let is_monitor = |pid: &i32| {
                 let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -605,6 +609,9 @@ fn a_killed_monitor_ends_nothing() {
         let pid = rustix::process::Pid::from_raw(old[0]).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         until(|| monitors().is_empty(), || "the monitor lives".to_owned());
+        // The holder too: what is left is the container.
+        let holder = rustix::process::Pid::from_raw(user.holder()).unwrap();
+        rustix::process::kill_process(holder, rustix::process::Signal::KILL).unwrap();
         let format = "{{.State}}";
         assert_eq!(user.ok(&["ps", "-a", "--format", format]), "running");
         assert_eq!(user.ok(&["exec", "c", "echo", "alive"]), "alive");
