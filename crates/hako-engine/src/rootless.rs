@@ -118,15 +118,20 @@ fn recorded(path: &Path) -> Option<(i32, u64)> {
     Some((pid.parse().ok()?, start.parse().ok()?))
 }
 
-/// Start time of a process, in clock ticks since boot (proc_pid_stat(5)).
+/// Start time of a living process, in clock ticks since boot
+/// (proc_pid_stat(5)).
 fn start_time(pid: i32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    text.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
+    start_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// A dead process that nobody waits for has given up its namespaces.
+fn start_in(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X" | "x") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 /// Joins the namespaces of process `pid`; `false` when it is not there.
@@ -358,7 +363,17 @@ fn user_name(uid: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::ranges;
+    use super::{ranges, start_in};
+
+    #[test]
+    fn a_dead_process_has_no_start_time() {
+        let line = |state: &str| {
+            format!("7 (a) b) {state} 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 1 2")
+        };
+        assert_eq!(start_in(&line("S")), Some(4711));
+        assert_eq!(start_in(&line("Z")), None);
+        assert_eq!(start_in("7 (a"), None);
+    }
 
     #[test]
     fn subordinate_ids() {
