@@ -4,10 +4,10 @@
 //! newuidmap (package uidmap), pasta (passt), setpriv, unshare and script.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::support::{Result, finish, hako, layout, must};
@@ -18,11 +18,13 @@ const RANGE: u32 = 65_536;
 /// Longest that something may take that comes by itself.
 const SOON: Duration = Duration::from_secs(40);
 
-/// Programs and an image where every user can read them. In the image are files
-/// of several owners.
-fn shared() -> &'static Path {
-    static SHARED: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let dir = SHARED.get_or_init(|| {
+/// Programs and an image where every user can read them, as long as somebody
+/// uses them. In the image are files of several owners.
+fn shared() -> Arc<tempfile::TempDir> {
+    static SHARED: Mutex<Weak<tempfile::TempDir>> = Mutex::new(Weak::new());
+    // A test that has failed in here leaves no half of it.
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::create_dir(at("bin")).unwrap();
@@ -54,14 +56,16 @@ fn shared() -> &'static Path {
         must("umoci", &["repack", "--image", &image, &at("bundle")]);
         std::fs::remove_dir_all(at("bundle")).unwrap();
         must("chmod", &["-R", "a+rX", dir.path().to_str().unwrap()]);
+        let dir = Arc::new(dir);
+        *shared = Arc::downgrade(&dir);
         dir
-    });
-    dir.path()
+    })
 }
 
 /// A user with a home and a run directory.
 struct User {
     dir: tempfile::TempDir,
+    shared: Arc<tempfile::TempDir>,
     uid: u32,
     /// First subordinate id.
     first: u32,
@@ -89,7 +93,13 @@ impl User {
         let uid = 100_000_000 + (process % 100_000) * 100 + n;
         let first = 1_500_000_000 + ((process % 1000) * 32 + n % 32) * RANGE;
         let dir = tempfile::tempdir().unwrap();
-        let user = User { dir, uid, first };
+        let shared = shared();
+        let user = User {
+            dir,
+            shared,
+            uid,
+            first,
+        };
         let put = |name: &str, text: &str, mode| {
             let path = user.path(name);
             std::fs::write(&path, text).unwrap();
@@ -108,7 +118,7 @@ impl User {
         put("subgid", &ranges, 0o644);
         let launcher = LAUNCHER
             .replace("@DIR@", user.dir.path().to_str().unwrap())
-            .replace("@BIN@", shared().join("bin").to_str().unwrap())
+            .replace("@BIN@", user.shared.path().join("bin").to_str().unwrap())
             .replace("@UID@", &uid.to_string());
         put("as", &launcher, 0o755);
         std::fs::set_permissions(user.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -129,7 +139,7 @@ impl User {
     }
 
     fn pull(&self) {
-        let source = format!("oci:{}:bb", shared().join("layout").display());
+        let source = format!("oci:{}:bb", self.shared.path().join("layout").display());
         self.ok(&["pull", "-q", &source]);
         self.ok(&["tag", "localhost/layout:bb", "localhost/bb"]);
     }
