@@ -19,6 +19,7 @@ mod images;
 mod info;
 mod inspect;
 mod inspect_image;
+mod limits;
 mod logs;
 mod network;
 mod options;

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 
 use hako_net::{Definition, Options, pasta};
 
@@ -28,19 +27,39 @@ impl Connected {
 }
 
 impl Engine {
-    /// The network mode with the default decided: a bridge for root, pasta
-    /// where it is installed for everybody else.
+    /// The network mode with the default decided: a bridge for root; for
+    /// everybody else pasta, and no network where pasta cannot work
+    /// ([`Engine::why_no_network`]).
+    ///
+    /// Errors: what is asked for by name and cannot be had.
     pub(crate) fn decide(&self, mode: &NetworkMode) -> Result<NetworkMode> {
         match mode {
             NetworkMode::Default if !self.places.rootless => Ok(NetworkMode::Bridge),
-            NetworkMode::Default => Ok(match which_pasta() {
-                Some(_) => NetworkMode::Pasta,
-                None => NetworkMode::None,
+            NetworkMode::Default => Ok(match pasta::find() {
+                Ok(_) => NetworkMode::Pasta,
+                Err(_) => NetworkMode::None,
             }),
             NetworkMode::Bridge if self.places.rootless => Err(crate::Error::Unsupported(
                 "a bridge network needs root: use --network pasta, host or none".to_owned(),
             )),
+            NetworkMode::Pasta => {
+                pasta::find()?;
+                Ok(NetworkMode::Pasta)
+            }
             other => Ok(other.clone()),
+        }
+    }
+
+    /// Why a container that asks for no network in particular gets none here,
+    /// and what to do about it, in one line; `None` when it gets one.
+    #[must_use]
+    pub fn why_no_network(&self, mode: &NetworkMode) -> Option<String> {
+        match (mode, self.places.rootless) {
+            (NetworkMode::Default, true) => {
+                let error = pasta::find().err()?;
+                Some(crate::error::chain(&error))
+            }
+            _ => None,
         }
     }
 
@@ -79,7 +98,7 @@ impl Engine {
         let pin = dir.join("netns");
         hako_net::netns::pin(netns.as_fd(), &pin)?;
         Ok(pasta::start(&pasta::Options {
-            program: which_pasta().unwrap_or_else(|| PathBuf::from("pasta")),
+            program: pasta::find()?,
             netns: pin,
             interface: "eth0".to_owned(),
             pid_file: dir.join("pasta.pid"),
@@ -90,31 +109,21 @@ impl Engine {
     pub(crate) fn disconnect(&self, record: &Record, state: &State) -> Result<()> {
         let id = &record.id;
         let dir = self.run_dir(id);
-        if dir.join("pasta.pid").exists() {
-            pasta::stop(&dir.join("pasta.pid"))?;
-            hako_net::netns::unpin(&dir.join("netns"))?;
-        }
+        // The pin is there also when pasta did not start.
+        pasta::stop(&dir.join("pasta.pid"))?;
+        hako_net::netns::unpin(&dir.join("netns"))?;
         let network = match &state.network {
             Some(attachment) => &attachment.network,
             // Killed after the address was taken and before that was recorded.
-            None if state.phase == Phase::Starting && is_bridged(&record.options.network) => {
-                DEFAULT
-            }
+            None if state.phase == Phase::Starting && self.is_bridged(record) => DEFAULT,
             None => return Ok(()),
         };
         self.networks()?.release(network, id)?;
         Ok(())
     }
-}
 
-fn is_bridged(mode: &NetworkMode) -> bool {
-    matches!(mode, NetworkMode::Bridge | NetworkMode::Default)
-}
-
-fn which_pasta() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/bin", "/usr/local/bin"].map(PathBuf::from))
-        .map(|dir| dir.join("pasta"))
-        .find(|candidate| candidate.is_file())
+    fn is_bridged(&self, record: &Record) -> bool {
+        let mode = &record.options.network;
+        !self.places.rootless && matches!(mode, NetworkMode::Bridge | NetworkMode::Default)
+    }
 }

@@ -2,8 +2,11 @@
 //! killed: a command in the middle of a start, a monitor, or the machine.
 
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use hako_monitor::protocol::{Frame, State as MonitorState};
+use hako_monitor::protocol::{Frame, State as MonitorState, Status};
 use hako_monitor::{Client, read_exit};
 use hako_store::lock::{self, Wait};
 
@@ -13,6 +16,32 @@ use crate::error::{At, Error, Result};
 use crate::record::{Container, Phase};
 use crate::runtime::{OciRuntime, Runtime as _};
 use crate::start::{clear, spawn_monitor, wait_ready, write_config};
+
+/// How long a monitor may take to create a container whose start was killed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The lock that a living monitor holds until it has noted the container's end;
+/// `None` while it does.
+fn monitor_lock(run_dir: &Path) -> Result<Option<std::fs::File>> {
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(run_dir)
+        .at("create", run_dir)?;
+    let path = run_dir.join("monitor.lock");
+    lock::file(&path, Wait::No).at("lock", &path)
+}
+
+/// What the monitor says, if it answers.
+fn state(run_dir: &Path) -> Option<Status> {
+    let mut client = Client::connect(run_dir).ok()?;
+    client
+        .request(&Frame::StatusRequest, |frame| match frame {
+            Frame::Status(status) => Some(status),
+            _ => None,
+        })
+        .ok()
+}
 
 impl Engine {
     /// The container as it is now. One that is recorded as running and has
@@ -60,28 +89,35 @@ impl Engine {
     /// with a container that was created, or even started.
     fn abandon_start(&self, container: &Container) -> Result<Container> {
         let id = container.id().to_owned();
-        if let Ok(mut client) = Client::connect(&self.run_dir(&id)) {
-            let status = client.request(&Frame::StatusRequest, |frame| match frame {
-                Frame::Status(status) => Some(status),
-                _ => None,
-            });
-            if let Ok(status) = status
-                && status.state == MonitorState::Running
-            {
-                containers::update(self.database()?, &id, |state| {
-                    state.phase = Phase::Running;
-                    state.pid = Some(status.pid);
-                    state.started = status.started_at.clone();
-                    state.starts += 1;
-                    Ok(())
-                })?;
-                return self.reload(&id);
+        let run_dir = self.run_dir(&id);
+        let late = Instant::now() + PATIENCE;
+        let mut monitor = monitor_lock(&run_dir)?;
+        while monitor.is_none() {
+            // A monitor lives. It creates the container, or answers.
+            match state(&run_dir) {
+                Some(status) if status.state == MonitorState::Running => {
+                    containers::update(self.database()?, &id, |state| {
+                        state.phase = Phase::Running;
+                        state.pid = Some(status.pid);
+                        state.started = status.started_at.clone();
+                        state.starts += 1;
+                        Ok(())
+                    })?;
+                    return self.reload(&id);
+                }
+                Some(_) => break,
+                None => monitor = self.pause(&id, late)?,
             }
         }
         let runtime = self.runtime(container.record.options.runtime.as_deref())?;
         runtime.delete(&id)?;
+        // The monitor notes the end, and lets go before it tells of it. A new one
+        // finds the lock taken, or no directory.
+        while monitor.is_none() {
+            monitor = self.pause(&id, late)?;
+        }
         self.disconnect(&container.record, &container.state)?;
-        clear(&self.run_dir(&id))?;
+        clear(&run_dir)?;
         containers::update(self.database()?, &id, |state| {
             state.phase = if state.starts == 0 {
                 Phase::Created
@@ -98,6 +134,21 @@ impl Engine {
             return Err(Error::NoContainer(id));
         }
         self.reload(&id)
+    }
+
+    /// Waits a little for a monitor; gives its lock when it has ended.
+    fn pause(&self, id: &str, late: Instant) -> Result<Option<std::fs::File>> {
+        if Instant::now() >= late {
+            return Err(Error::Monitor {
+                id: id.to_owned(),
+                message: format!(
+                    "neither answers nor ends within {} s of a start that was killed",
+                    PATIENCE.as_secs()
+                ),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(2));
+        monitor_lock(&self.run_dir(id))
     }
 
     fn without_monitor(&self, container: Container) -> Result<Container> {

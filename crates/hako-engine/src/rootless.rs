@@ -14,17 +14,17 @@
 //! nothing of an idle user stays behind.
 
 use std::io::Read as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use hako_sys::clone::{Forked, exit_now, flags, fork};
 use hako_sys::{ns, signal};
-use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::process::{Pid, PidfdFlags, getgid, getuid, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, getgid, getuid, pidfd_open};
 
 use crate::error::{At, Error, Result};
 
@@ -118,15 +118,20 @@ fn recorded(path: &Path) -> Option<(i32, u64)> {
     Some((pid.parse().ok()?, start.parse().ok()?))
 }
 
-/// Start time of a process, in clock ticks since boot (proc_pid_stat(5)).
+/// Start time of a living process, in clock ticks since boot
+/// (proc_pid_stat(5)).
 fn start_time(pid: i32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    text.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
+    start_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// A dead process that nobody waits for has given up its namespaces.
+fn start_in(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X" | "x") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 /// Joins the namespaces of process `pid`; `false` when it is not there.
@@ -156,20 +161,36 @@ fn make_holder(path: &Path, run: &Path, uid: u32) -> Result<()> {
     if recorded(path).is_some_and(|(pid, start)| start_time(pid) == Some(start)) {
         return Ok(());
     }
+    let survivor = survivor(run);
     let (mut ready, tell) = std::io::pipe().doing("make a pipe")?;
     let (wait, mut go) = std::io::pipe().doing("make a pipe")?;
     match fork(0, None).doing("fork")? {
         Forked::Child => {
-            // The lock is the parent's to give back.
-            drop((ready, go, lock));
-            hold(tell, wait, path, run)
+            // What this command was given, somebody's pipe perhaps, must not
+            // stay open with the holder; the lock is the parent's to give back.
+            let mut keep = vec![tell.as_raw_fd(), wait.as_raw_fd()];
+            keep.extend(survivor.as_ref().map(|fd| fd.as_raw_fd()));
+            std::mem::forget((ready, go, lock));
+            let _ = hako_sys::fds::close_others(0, &keep);
+            let _ = rustix::process::setsid();
+            // The holder is no child of a command that may run for long and
+            // does not know of it.
+            match fork(0, None) {
+                Ok(Forked::Child) => hold(tell, wait, path, run, survivor),
+                _ => exit_now(0),
+            }
         }
         Forked::Parent { pid, .. } => {
             drop((tell, wait));
-            let pid = pid.as_raw_nonzero().get();
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            let mut pid = [0u8; 4];
             let mut word = [0u8; 4];
-            ready.read_exact(&mut word).doing("hear from the holder")?;
-            if word != *b"made" {
+            let heard = ready
+                .read_exact(&mut pid)
+                .and_then(|()| ready.read_exact(&mut word));
+            heard.doing("hear from the holder")?;
+            let pid = i32::from_ne_bytes(pid);
+            if word == *b"none" {
                 return Err(Error::Unsupported(
                     "user namespaces are not to be had here: as root, run \
                      'sysctl -w user.max_user_namespaces=15000' and, where it exists, \
@@ -177,7 +198,9 @@ fn make_holder(path: &Path, run: &Path, uid: u32) -> Result<()> {
                         .to_owned(),
                 ));
             }
-            map(pid, uid)?;
+            if word == *b"made" {
+                map(pid, uid)?;
+            }
             std::io::Write::write_all(&mut go, b"go").doing("tell the holder")?;
             ready.read_exact(&mut word).doing("hear from the holder")?;
             let start = start_time(pid).unwrap_or(0);
@@ -189,20 +212,48 @@ fn make_holder(path: &Path, run: &Path, uid: u32) -> Result<()> {
     }
 }
 
+/// The first process of a container that has outlived the holder which was
+/// killed: the new holder takes over its user namespace, or nobody could enter
+/// or signal the containers any more. None when there is none.
+fn survivor(run: &Path) -> Option<OwnedFd> {
+    let entries = std::fs::read_dir(run.join("containers")).ok()?;
+    entries.flatten().find_map(|entry| {
+        let text = std::fs::read(entry.path().join("init.json")).ok()?;
+        let init: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        let pid = i32::try_from(init.get("pid")?.as_i64()?).ok()?;
+        let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        // What there is a handle on now is the process that was recorded.
+        (start_time(pid) == init.get("start_time")?.as_u64()).then_some(pidfd)
+    })
+}
+
 /// The holder's life.
 fn hold(
     mut tell: std::io::PipeWriter,
     mut wait: std::io::PipeReader,
     path: &Path,
     run: &Path,
+    survivor: Option<OwnedFd>,
 ) -> ! {
     use std::io::Write as _;
-    let _ = rustix::process::setsid();
-    if ns::unshare(flags::NEWUSER).is_err() {
+    let _ = signal::reset();
+    let _ = rustix::thread::set_name(c"hako-holder");
+    // The standard descriptors were closed: files opened later are not to be
+    // taken for them.
+    for _ in 0..3 {
+        if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
+            std::mem::forget(null);
+        }
+    }
+    let _ = rustix::process::chdir("/");
+    let pid = rustix::process::getpid().as_raw_pid();
+    let _ = tell.write_all(&pid.to_ne_bytes());
+    let joined = survivor.is_some_and(|fd| ns::join(fd.as_fd(), flags::NEWUSER).is_ok());
+    if !joined && ns::unshare(flags::NEWUSER).is_err() {
         let _ = tell.write_all(b"none");
         exit_now(1);
     }
-    let _ = tell.write_all(b"made");
+    let _ = tell.write_all(if joined { b"join" } else { b"made" });
     let mut word = [0u8; 2];
     let made = wait.read_exact(&mut word).is_ok()
         && ns::unshare(flags::NEWNS).is_ok()
@@ -216,16 +267,11 @@ fn hold(
     }
     let _ = tell.write_all(b"done");
     drop(tell);
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, Mode::empty());
-    if let Ok(null) = null {
-        let _ = rustix::stdio::dup2_stdin(&null);
-        let _ = rustix::stdio::dup2_stdout(&null);
-        let _ = rustix::stdio::dup2_stderr(&null);
-    }
-    let _ = rustix::process::chdir("/");
-    let _ = signal::reset();
+    drop(wait);
     loop {
         std::thread::sleep(PERIOD);
+        // It makes no children, and keeps no dead ones that it is given.
+        while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
         let idle = run_is_idle(run);
         let Ok(file) = std::fs::File::open(path) else {
             exit_now(0)
@@ -257,12 +303,14 @@ fn map(pid: i32, uid: u32) -> Result<()> {
     let names = [user_name(uid).unwrap_or_default(), uid.to_string()];
     let read = |path: &str| ranges(&std::fs::read_to_string(path).unwrap_or_default(), &names);
     let (uids, gids) = (read("/etc/subuid"), read("/etc/subgid"));
-    if !uids.is_empty()
-        && !gids.is_empty()
-        && by_helper("newuidmap", pid, uid, &uids)
-        && by_helper("newgidmap", pid, gid, &gids)
-    {
-        return Ok(());
+    if !uids.is_empty() && !gids.is_empty() && by_helper("newuidmap", pid, uid, &uids) {
+        if by_helper("newgidmap", pid, gid, &gids) {
+            return Ok(());
+        }
+        return Err(Error::Unsupported(format!(
+            "newuidmap works and newgidmap does not: look at the ranges of {} in /etc/subgid, and whether newgidmap is setuid",
+            names[0]
+        )));
     }
     let put = |file: &str, text: &str| {
         let path = PathBuf::from(format!("/proc/{pid}/{file}"));
@@ -315,7 +363,17 @@ fn user_name(uid: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::ranges;
+    use super::{ranges, start_in};
+
+    #[test]
+    fn a_dead_process_has_no_start_time() {
+        let line = |state: &str| {
+            format!("7 (a) b) {state} 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 1 2")
+        };
+        assert_eq!(start_in(&line("S")), Some(4711));
+        assert_eq!(start_in(&line("Z")), None);
+        assert_eq!(start_in("7 (a"), None);
+    }
 
     #[test]
     fn subordinate_ids() {

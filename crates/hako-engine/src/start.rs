@@ -67,6 +67,7 @@ impl Engine {
         // Refused now rather than at the first start.
         spec::capability_names(&record.options)?;
         self.decide(&record.options.network)?;
+        self.may_limit(&record.options)?;
         let owner = self.places.owner;
         let mut holds = vec![Hold::Blob(record.image.clone())];
         holds.extend(record.manifest.clone().map(Hold::Blob));
@@ -524,8 +525,11 @@ fn make_dirs(dir: &Path, run_dir: &Path) -> Result<()> {
 /// mount namespace (the monitor's children are in it), and must not be emptied
 /// through that mount.
 pub(crate) fn clear(run_dir: &Path) -> Result<()> {
-    let rootfs = run_dir.join("rootfs");
-    while rustix::mount::unmount(&rootfs, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
+    let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+    for name in ["rootfs", "netns"] {
+        let place = run_dir.join(name);
+        while rustix::mount::unmount(&place, flags).is_ok() {}
+    }
     match std::fs::remove_dir_all(run_dir) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", run_dir),
         _ => Ok(()),
@@ -535,11 +539,5 @@ pub(crate) fn clear(run_dir: &Path) -> Result<()> {
 /// Whether group 5, which owns terminals, exists in this user namespace.
 fn tty_group() -> bool {
     let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-    map.lines().any(|line| {
-        let mut f = line
-            .split_whitespace()
-            .map(|n| n.parse::<u64>().unwrap_or(0));
-        let (first, _, count) = (f.next().unwrap_or(0), f.next(), f.next().unwrap_or(0));
-        first <= 5 && 5 < first + count
-    })
+    user::is_mapped(&map, 5)
 }

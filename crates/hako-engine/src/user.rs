@@ -30,7 +30,59 @@ pub(crate) struct Found {
 pub(crate) fn find(root: BorrowedFd<'_>, text: &str, more: &[String]) -> Result<Found> {
     let passwd = read(root, "/etc/passwd")?;
     let group = read(root, "/etc/group")?;
-    resolve(&passwd, &group, text, more)
+    let mut found = resolve(&passwd, &group, text, more)?;
+    let own = |name: &str| {
+        let path = format!("/proc/self/{name}");
+        std::fs::read_to_string(&path).at("read", path)
+    };
+    possible(&found.user, &own("uid_map")?, &own("gid_map")?)?;
+    // user_namespaces(7): an unprivileged user with one id alone cannot set
+    // groups. The image's memberships are of no use there, since no file has
+    // such a group; what somebody asks for is refused.
+    if own("setgroups")?.trim() == "deny" {
+        if !more.is_empty() {
+            return Err(Error::Unsupported(format!(
+                "additional groups are not to be had: {ADVICE}"
+            )));
+        }
+        found.user.additional_gids.clear();
+    }
+    Ok(found)
+}
+
+/// What a user without subordinate ids has to do for more ids than one.
+const ADVICE: &str = "this user has one id only; with the package uidmap, as root run 'usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER' with 65536 ids that are nobody's";
+
+/// Whether `id` has a counterpart outside, as the text of a uid_map or gid_map
+/// tells (user_namespaces(7)).
+pub(crate) fn is_mapped(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut f = line.split_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(first)), _, Some(Ok(count))) = (f.next(), f.next(), f.next()) else {
+            return false;
+        };
+        (first..first.saturating_add(count)).contains(&u64::from(id))
+    })
+}
+
+/// Refuses ids that this user namespace does not have.
+fn possible(user: &User, uids: &str, gids: &str) -> Result<()> {
+    let single = |map: &str| !is_mapped(map, 1);
+    let groups = std::iter::once(&user.gid).chain(&user.additional_gids);
+    let ids = std::iter::once(("user id", user.uid, uids));
+    for (what, id, map) in ids.chain(groups.map(|gid| ("group id", *gid, gids))) {
+        // Of one id alone no group is set but the first.
+        let later = what == "group id" && id != user.gid;
+        if is_mapped(map, id) || (later && single(map)) {
+            continue;
+        }
+        let why = match single(map) {
+            true => format!("not to be had: {ADVICE}; or use --user 0"),
+            false => "this user has not so many ids in /etc/subuid and /etc/subgid".to_owned(),
+        };
+        return Err(Error::invalid(what, &id.to_string(), why));
+    }
+    Ok(())
 }
 
 fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<String> {
@@ -215,6 +267,32 @@ mod tests {
             "-1",
         ] {
             assert!(get(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_of_a_user_namespace() {
+        let one = "         0       1001          1\n";
+        let many = "0 1001 1\n1 100000 65536\n";
+        let all = "0 0 4294967295\n";
+        assert!(is_mapped(one, 0) && !is_mapped(one, 1) && !is_mapped("x", 0));
+        assert!(is_mapped(many, 65_536) && !is_mapped(many, 65_537));
+        let user = |uid, gid, more: &[u32]| User {
+            uid,
+            gid,
+            additional_gids: more.to_vec(),
+            ..User::default()
+        };
+        for (user, map, good) in [
+            (user(0, 0, &[4]), one, true),
+            (user(1, 0, &[]), one, false),
+            (user(0, 1, &[]), one, false),
+            (user(33, 33, &[4]), many, true),
+            (user(33, 33, &[70_000]), many, false),
+            (user(70_000, 0, &[]), many, false),
+            (user(70_000, 70_000, &[70_001]), all, true),
+        ] {
+            assert_eq!(possible(&user, map, map).is_ok(), good, "{user:?} {map}");
         }
     }
 

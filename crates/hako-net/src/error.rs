@@ -142,6 +142,11 @@ pub enum Error {
     /// pasta is not there.
     #[error("pasta is not installed: install the package \"passt\", or use another network")]
     PastaMissing,
+    /// pasta would find no way to make an interface.
+    #[error(
+        "pasta needs /dev/net/tun, which cannot be opened: as root, run 'modprobe tun' and 'chmod 666 /dev/net/tun', or use --network host or none"
+    )]
+    PastaTun(#[source] Errno),
     /// pasta could not be started.
     #[error("cannot run {}", path.display())]
     PastaRun {

@@ -12,6 +12,7 @@
 
 use crate::error::{Error, Result};
 use crate::lease::file;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::ffi::OsString;
@@ -55,6 +56,25 @@ pub fn arguments(options: &Options) -> Vec<OsString> {
         arguments.push(path.into());
     }
     arguments
+}
+
+/// Finds pasta, and whether it can do anything here: it makes its interface by
+/// /dev/net/tun, which some machines keep to root.
+///
+/// # Errors
+///
+/// [`Error::PastaMissing`] and [`Error::PastaTun`], both with what to do.
+pub fn find() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = std::env::split_paths(&path)
+        .chain(["/usr/bin", "/usr/local/bin"].map(PathBuf::from))
+        .map(|dir| dir.join("pasta"))
+        .find(|candidate| candidate.is_file())
+        .ok_or(Error::PastaMissing)?;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    // Without a name given to it an open tun device is nothing.
+    rustix::fs::open("/dev/net/tun", flags, Mode::empty()).map_err(Error::PastaTun)?;
+    Ok(program)
 }
 
 /// Starts pasta in the background; when this returns, the container's network is

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::{Dirs, place};
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::overlay::{self, Overlay};
 use crate::record;
 
@@ -48,6 +48,47 @@ pub struct Choice {
     pub kernel: String,
     /// Whether it was chosen for a user namespace.
     pub rootless: bool,
+    /// Whether that user namespace has one id alone: then all files of all
+    /// layers are its root's. Layers of the two kinds do not mix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single_id: Option<bool>,
+}
+
+/// Whether this user namespace has one user id only, as for users without
+/// subordinate ids (user_namespaces(7)).
+pub(crate) fn single_id() -> Result<bool> {
+    let path = Path::new("/proc/self/uid_map");
+    let text = std::fs::read_to_string(path).at("read", path)?;
+    Ok(ids(&text) <= 1)
+}
+
+/// Number of ids in the text of a uid_map.
+fn ids(map: &str) -> u64 {
+    let counts = map
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    counts.fold(0, u64::saturating_add)
+}
+
+/// Refuses a store whose layers were unpacked with one id where there are many
+/// now, or the other way round: owners would be wrong, or files out of reach.
+fn same_ids(dirs: &Dirs, old: &Choice, single: bool) -> Result<()> {
+    let changed = old.rootless && old.single_id.is_some_and(|was| was != single);
+    if !changed {
+        return Ok(());
+    }
+    for place in ["layers", "active"] {
+        let place = dirs.root.join(place);
+        let mut entries = std::fs::read_dir(&place).at("list", &place)?;
+        if entries.next().is_some() {
+            let path = dirs.root.clone();
+            return Err(match single {
+                true => Error::FewerIds { path },
+                false => Error::MoreIds { path },
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The remembered choice, or a new one.
@@ -57,12 +98,18 @@ pub(crate) fn choose(dirs: &Dirs, rootless: bool) -> Result<Choice> {
         .to_string_lossy()
         .into_owned();
     let path = dirs.root.join("backend.json");
+    let single = rootless && single_id()?;
     // An unreadable memory is no memory.
-    if let Ok(Some(choice)) = record::read::<Choice>(&path)
-        && choice.kernel == kernel
-        && choice.rootless == rootless
-    {
-        return Ok(choice);
+    if let Ok(Some(choice)) = record::read::<Choice>(&path) {
+        if rootless {
+            same_ids(dirs, &choice, single)?;
+        }
+        if choice.kernel == kernel
+            && choice.rootless == rootless
+            && choice.single_id == rootless.then_some(single)
+        {
+            return Ok(choice);
+        }
     }
     let wish = if rootless {
         Backend::OverlayUser
@@ -84,6 +131,7 @@ pub(crate) fn choose(dirs: &Dirs, rootless: bool) -> Result<Choice> {
         reason,
         kernel,
         rootless,
+        single_id: rootless.then_some(single),
     };
     let new = dirs.temporary("backend")?;
     let file = new.path.join("backend.json");
@@ -160,4 +208,16 @@ fn verdict(tmp: &Path, rootless: bool) -> Result<(), String> {
         return Err("a write does not arrive in the upper directory".to_owned());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_the_ids_of_a_map() {
+        assert_eq!(ids("         0       1000          1\n"), 1);
+        assert_eq!(ids("0 1000 1\n1 100000 65536\n"), 65537);
+        assert_eq!(ids(""), 0);
+    }
 }

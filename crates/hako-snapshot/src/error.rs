@@ -22,6 +22,22 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// Layers were unpacked with subordinate ids, which are gone.
+    #[error(
+        "{} has files of subordinate ids that this user does not have now: install uidmap and give the ranges in /etc/subuid and /etc/subgid back", path.display()
+    )]
+    FewerIds {
+        /// The snapshots' directory.
+        path: PathBuf,
+    },
+    /// Layers were unpacked without subordinate ids, which are there now.
+    #[error(
+        "{} has images that were unpacked when this user had one id: remove containers and images ('hako rm -f -a' and 'hako system prune -a'), and pull them again", path.display()
+    )]
+    MoreIds {
+        /// The snapshots' directory.
+        path: PathBuf,
+    },
     /// The layer's archive could not be applied.
     #[error("cannot unpack layer {diff_id} into {}", path.display())]
     Apply {

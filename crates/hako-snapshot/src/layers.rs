@@ -74,6 +74,7 @@ impl Snapshotter {
             reason: "it was asked for".to_owned(),
             kernel: String::new(),
             rootless: self.rootless,
+            single_id: (self.rootless).then(|| backend::single_id().unwrap_or(true)),
         };
         Snapshotter {
             choice: OnceLock::from(choice),

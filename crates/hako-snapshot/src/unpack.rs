@@ -133,7 +133,7 @@ impl Job<'_> {
         let mut options = Options::new(format);
         if self.snapshotter.is_rootless() {
             options.devices = Devices::Skip;
-            if single_id()? {
+            if self.snapshotter.backend()?.single_id == Some(true) {
                 options.ids = Ids::Squash;
             }
         }
@@ -242,22 +242,6 @@ impl Job<'_> {
     }
 }
 
-/// Whether this user namespace has one user id only, as for users without
-/// subordinate ids (user_namespaces(7)).
-fn single_id() -> Result<bool> {
-    let path = Path::new("/proc/self/uid_map");
-    let text = std::fs::read_to_string(path).at("read", path)?;
-    Ok(ids(&text) <= 1)
-}
-
-/// Number of ids in the text of a uid_map.
-fn ids(map: &str) -> u64 {
-    let counts = map
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
-    counts.fold(0, u64::saturating_add)
-}
-
 /// Hashes what is read.
 struct Hashing<R> {
     inner: R,
@@ -269,17 +253,5 @@ impl<R: Read> Read for Hashing<R> {
         let n = self.inner.read(buf)?;
         self.hasher.update(buf.get(..n).unwrap_or_default());
         Ok(n)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_the_ids_of_a_map() {
-        assert_eq!(ids("         0       1000          1\n"), 1);
-        assert_eq!(ids("0 1000 1\n1 100000 65536\n"), 65537);
-        assert_eq!(ids(""), 0);
     }
 }

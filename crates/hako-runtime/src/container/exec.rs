@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hako_cgroup::{Cgroup, CgroupPath, Host, Join, Membership};
-use hako_spec::runtime::{Config, Namespace, NamespaceKind, Process, State, Status};
+use hako_spec::runtime::{Config, NamespaceKind, Process, State, Status};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
 use hako_sys::{fds, ns};
 use rustix::fs::{Mode, OFlags};
@@ -360,7 +360,6 @@ impl Inside<'_> {
             program: &program,
             sets,
             filter: self.filter.map(|filter| (filter, self.state, pid)),
-            user_namespace: self.namespace(NamespaceKind::User).is_some(),
             late_directory: (!in_directory).then_some(&root),
             passed: self.passed,
             report,
@@ -373,10 +372,6 @@ impl Inside<'_> {
             .exec_cpu_affinity
             .as_ref()
             .and_then(|a| a.initial.as_deref())
-    }
-
-    fn namespace(&self, kind: NamespaceKind) -> Option<&Namespace> {
-        self.config.linux.as_ref()?.namespace(kind)
     }
 
     fn config_makes_mount_namespace(&self) -> bool {

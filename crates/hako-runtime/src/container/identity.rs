@@ -127,24 +127,34 @@ impl Sets {
     }
 }
 
-/// Becomes `user` with the capabilities `sets`. `user_namespace`: the process
-/// may be in one where setgroups(2) is denied.
-pub fn assume(user: &User, sets: &Sets, user_namespace: bool) -> Result<()> {
-    drop_bounding(sets.bounding)?;
-    let old = capabilities(None).context(|| "read capabilities")?;
-    if user.uid != 0 {
-        set_keep_capabilities(true).context(|| "keep capabilities")?;
-    }
+/// Gives the process the additional groups of `user`, before a seccomp filter
+/// could answer in the kernel's place. In a user namespace of one id
+/// setgroups(2) is denied for good (user_namespaces(7)): who has the capability
+/// and is refused is in one. Then no group can be set, and none must be asked for.
+pub fn groups(user: &User) -> Result<()> {
     let groups: Vec<Gid> = user
         .additional_gids
         .iter()
         .map(|gid| Gid::from_raw(*gid))
         .collect();
+    let denied = |e: &Errno| {
+        *e == Errno::PERM
+            && capabilities(None).is_ok_and(|c| c.effective.contains(CapabilitySet::SETGID))
+    };
     match set_thread_groups(&groups) {
-        // user_namespaces(7): denied for good where the id mapping is of one
-        // id; without groups to set nothing is lost.
-        Err(Errno::PERM) if user_namespace && groups.is_empty() => {}
-        other => other.context(|| format!("set groups {:?}", user.additional_gids))?,
+        Err(e) if denied(&e) && groups.is_empty() => Ok(()),
+        Err(e) if denied(&e) => Err(Error::new("this user namespace forbids additional groups")),
+        other => other.map_err(Error::from),
+    }
+    .context(|| format!("set groups {:?}", user.additional_gids))
+}
+
+/// Becomes `user` with the capabilities `sets`; the groups are set already.
+pub fn assume(user: &User, sets: &Sets) -> Result<()> {
+    drop_bounding(sets.bounding)?;
+    let old = capabilities(None).context(|| "read capabilities")?;
+    if user.uid != 0 {
+        set_keep_capabilities(true).context(|| "keep capabilities")?;
     }
     let gid = Gid::from_raw(user.gid);
     set_thread_res_gid(gid, gid, gid)

@@ -215,7 +215,6 @@ impl Init<'_> {
             program: &program,
             sets,
             filter: self.filter.map(|filter| (filter, &state, state.pid)),
-            user_namespace: self.namespaces.has(NamespaceKind::User),
             late_directory: (!in_directory).then_some(&prepared.root),
             passed: self.passed,
             report: self.reporting(channel),

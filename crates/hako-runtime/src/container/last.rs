@@ -97,8 +97,6 @@ pub struct Last<'a> {
     /// The filter, the container's state for its listener, and this process'
     /// number on the host.
     pub filter: Option<(&'a Filter, &'a State, i32)>,
-    /// It may be in a user namespace where setgroups(2) is denied.
-    pub user_namespace: bool,
     /// The root in which the directory is still to be entered.
     pub late_directory: Option<&'a Root>,
     /// Descriptors to pass on.
@@ -130,12 +128,13 @@ impl Last<'_> {
         signal::reset().context(|| "reset signals")?;
         identity::umask(&process.user);
         self.program.keep_descriptors(self.passed, self.report)?;
+        identity::groups(&process.user)?;
         // Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to
         // go.
         if !process.no_new_privileges {
             self.load_filter()?;
         }
-        identity::assume(&process.user, &self.sets, self.user_namespace)?;
+        identity::assume(&process.user, &self.sets)?;
         if let Some(root) = self.late_directory
             && !change_directory(root, &process.cwd)?
         {

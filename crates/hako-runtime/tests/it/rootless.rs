@@ -72,3 +72,35 @@ fn the_whole_life_of_a_rootless_container() {
     b.call(&["delete", "rootless"]).ok();
     assert_eq!(b.call(&["list", "-q"]).ok(), "");
 }
+
+/// In a user namespace that somebody else has made, where setgroups(2) is
+/// denied: no groups are no reason to fail, and groups are.
+#[test]
+fn a_user_namespace_of_one_id_has_no_groups() {
+    let b = Rootless::new("id -G");
+    let dir = b.0.dir.path();
+    let path = dir.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let linux = config["linux"].as_object_mut().unwrap();
+    linux.remove("uidMappings");
+    linux.remove("gidMappings");
+    let namespaces = linux["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|n| n["type"] != "user");
+    let run = |config: &Value, id: &str| {
+        fs::write(&path, config.to_string()).unwrap();
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "1000", "--regid", "1000", "--clear-groups"])
+            .args(["unshare", "--user", "--map-root-user", "--mount"])
+            .arg(dir.join("program"))
+            .args(["run", "-b"])
+            .args([dir.as_os_str(), id.as_ref()])
+            .env("XDG_RUNTIME_DIR", dir)
+            .stdin(Stdio::null());
+        b.0.finish(command)
+    };
+    assert_eq!(run(&config, "without").ok(), "0");
+    config["process"]["user"]["additionalGids"] = json!([7]);
+    let said = run(&config, "with").fails();
+    assert!(said.contains("forbids additional groups"), "{said}");
+}

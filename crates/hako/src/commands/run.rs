@@ -41,6 +41,7 @@ pub(crate) struct Args {
 pub(crate) fn run(app: &App, args: Args) -> Result {
     let engine = &app.engine;
     let container = create(app, &args.container)?;
+    warn_of_network(app, &container);
     if args.detach {
         engine
             .start(container.id(), None)
@@ -65,6 +66,14 @@ pub(crate) fn run(app: &App, args: Args) -> Result {
         engine.wait(container.id())?;
     }
     status(engine, &container, outcome)
+}
+
+/// Tells an unprivileged user that the default network is none here, and why.
+pub(crate) fn warn_of_network(app: &App, container: &Container) {
+    let mode = &container.record.options.network;
+    if let Some(why) = app.engine.why_no_network(mode) {
+        app.warn(&format!("this container has no network: {why}"));
+    }
 }
 
 /// Starts the container and stands for it.

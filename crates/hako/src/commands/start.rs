@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::attach::Options;
 use crate::commands::each::each;
-use crate::commands::run::{foreground, status};
+use crate::commands::run::{foreground, status, warn_of_network};
 use crate::error::{CliError, Result};
 use crate::output;
 use crate::places::App;
@@ -42,11 +42,13 @@ pub(crate) fn run(app: &App, args: &Args) -> Result {
             sig_proxy: true,
             keys: args.detach_keys.clone(),
         };
+        warn_of_network(app, &container);
         let outcome = foreground(engine, &container, &options)?;
         return status(engine, &container, outcome);
     }
     each(&args.containers, |name| {
         let container = engine.find(name)?;
+        warn_of_network(app, &container);
         engine.start(container.id(), None)?;
         output::line(name)
     })?;

@@ -1,5 +1,6 @@
 //! The command line as a whole: real containers, as root, in directories of
-//! their own. Needs root, umoci, busybox and script(1), and hako-runtime beside
+//! their own. Needs root, umoci, busybox, uidmap, passt and
+//! script(1), and hako-runtime beside
 //! hako (`cargo build -p hako -p hako-runtime`; `HAKO_BIN` names another hako).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -15,6 +16,7 @@ mod network;
 mod options;
 mod packages;
 mod peers;
+mod rootless;
 mod support;
 mod terminal;
 mod text;
