@@ -73,12 +73,18 @@ impl Engine {
         match mode {
             NetworkMode::Bridge | NetworkMode::Default => {
                 let networks = self.networks()?;
-                let ready = networks.ensure(&Definition::new(DEFAULT))?;
                 let path = format!("/proc/{pid}/ns/net");
                 let netns = std::fs::File::open(&path).at("open", &path)?;
-                let options = Options::default();
-                let attachment =
-                    networks.attach(netns.as_fd(), &ready.network, &record.id, &options)?;
+                let attach = || {
+                    let ready = networks.ensure(&Definition::new(DEFAULT))?;
+                    let options = Options::default();
+                    networks.attach(netns.as_fd(), &ready.network, &record.id, &options)
+                };
+                let attachment = match attach() {
+                    // Pruned in this moment.
+                    Err(hako_net::Error::NoBridge { .. }) => attach()?,
+                    other => other?,
+                };
                 Ok(Connected {
                     attachment: Some(attachment),
                 })
@@ -120,6 +126,20 @@ impl Engine {
         };
         self.networks()?.release(network, id)?;
         Ok(())
+    }
+
+    /// Removes the networks that no container is in, with their bridges and
+    /// firewall rules; gives their names. The next container that needs one
+    /// makes it again.
+    ///
+    /// Errors: those of the kernel and the records.
+    pub fn prune_networks(&self) -> Result<Vec<String>> {
+        let networks = self.networks()?;
+        if networks.get(DEFAULT)?.is_none() || !networks.leased(DEFAULT)?.is_empty() {
+            return Ok(Vec::new());
+        }
+        networks.teardown(DEFAULT)?;
+        Ok(vec![DEFAULT.to_owned()])
     }
 
     fn is_bridged(&self, record: &Record) -> bool {

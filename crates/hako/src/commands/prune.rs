@@ -11,7 +11,7 @@ use crate::error::{CliError, Result};
 use crate::output::{self, size};
 use crate::places::App;
 
-/// Remove stopped containers and content that nothing refers to
+/// Remove stopped containers, unused networks and content that nothing refers to
 #[derive(Debug, clap::Args)]
 pub(crate) struct System {
     /// Also images that no container uses
@@ -46,10 +46,18 @@ pub(crate) fn system(app: &App, args: &System) -> Result {
         true => "all images that no container uses",
         false => "all content that no image and no container refers to",
     };
-    if !agreed(args.force, &["all containers that do not run", images])? {
+    let what = [
+        "all containers that do not run",
+        "all networks that no container is in",
+        images,
+    ];
+    if !agreed(args.force, &what)? {
         return Ok(ExitCode::SUCCESS);
     }
     remove_containers(app)?;
+    for name in app.engine.prune_networks()? {
+        output::line(format!("deleted: network {name}"))?;
+    }
     remove_images(app, args.all)
 }
 

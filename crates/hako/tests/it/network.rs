@@ -63,3 +63,23 @@ fn bridge() {
     }
     world.assert_empty();
 }
+
+#[test]
+fn a_network_without_containers_is_pruned() {
+    let world = World::with_image();
+    let id = world.ok(&["run", "-d", "--network", "bridge", "bb", "sleep", "1000"]);
+    let record = world.path("run/networks/hako/network.json");
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    let bridge = std::path::Path::new("/sys/class/net").join(record["bridge"].as_str().unwrap());
+    assert!(bridge.exists());
+    let pruned = world.ok(&["system", "prune", "-f"]);
+    assert!(!pruned.contains("network"), "{pruned}");
+    assert!(bridge.exists());
+    world.ok(&["rm", "-f", &id]);
+    let pruned = world.ok(&["system", "prune", "-f"]);
+    assert!(pruned.contains("deleted: network hako\n"), "{pruned}");
+    assert!(!bridge.exists());
+    // And made again. The image has a name, so it is still there.
+    world.ok(&["run", "--rm", "--network", "bridge", "bb", "true"]);
+}

@@ -233,17 +233,16 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let out = self
-            .command(&["rm", "-f", "-a"])
-            .stdin(Stdio::null())
-            .output();
-        if !std::thread::panicking() {
-            let out = out.unwrap();
-            assert!(
-                out.status.success(),
-                "{}",
-                String::from_utf8_lossy(&out.stderr)
-            );
+        for args in [&["rm", "-f", "-a"][..], &["system", "prune", "-f"]] {
+            let out = self.command(args).stdin(Stdio::null()).output();
+            if !std::thread::panicking() {
+                let out = out.unwrap();
+                assert!(
+                    out.status.success(),
+                    "{}",
+                    String::from_utf8_lossy(&out.stderr)
+                );
+            }
         }
     }
 }
