@@ -2,7 +2,6 @@
 //! killed: a command in the middle of a start, a monitor, or the machine.
 
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use crate::engine::Engine;
 use crate::error::{At, Error, Result};
 use crate::record::{Container, Phase};
 use crate::runtime::{OciRuntime, Runtime as _};
-use crate::start::{clear, spawn_monitor, wait_ready, write_config};
+use crate::start::{clear, private_dir, spawn_monitor, wait_ready, write_config};
 
 /// How long a monitor may take to create a container whose start was killed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,11 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The lock that a living monitor holds until it has noted the container's end;
 /// `None` while it does.
 fn monitor_lock(run_dir: &Path) -> Result<Option<std::fs::File>> {
-    std::fs::DirBuilder::new()
-        .mode(0o700)
-        .recursive(true)
-        .create(run_dir)
-        .at("create", run_dir)?;
+    private_dir(run_dir)?;
     let path = run_dir.join("monitor.lock");
     lock::file(&path, Wait::No).at("lock", &path)
 }

@@ -85,12 +85,8 @@ pub fn in_user_namespace() -> bool {
 }
 
 fn own_directory(dir: &Path, uid: u32) -> Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .at("create", dir)?;
+    use std::os::unix::fs::MetadataExt as _;
+    crate::start::private_dir(dir)?;
     let meta = std::fs::symlink_metadata(dir).at("look at", dir)?;
     if !meta.is_dir() || meta.uid() != uid {
         return Err(Error::Unsupported(format!(

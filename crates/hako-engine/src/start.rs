@@ -500,15 +500,8 @@ pub(crate) fn wait_ready(id: &str, runtime: &OciRuntime, pipe: OwnedFd) -> Resul
 /// Makes the container's two directories, clean of an earlier run.
 fn make_dirs(dir: &Path, run_dir: &Path) -> Result<()> {
     clear(run_dir)?;
-    let make = |dir: &Path| {
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .recursive(true)
-            .create(dir)
-            .at("create", dir)
-    };
-    make(dir)?;
-    make(run_dir)?;
+    private_dir(dir)?;
+    private_dir(run_dir)?;
     for name in ["exit.json", "journal"] {
         let path = dir.join(name);
         match std::fs::remove_file(&path) {
@@ -519,6 +512,16 @@ fn make_dirs(dir: &Path, run_dir: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a directory, with those above it, that is its owner's alone; one that
+/// is there stays as it is.
+pub(crate) fn private_dir(path: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(path)
+        .at("create", path)
 }
 
 /// Removes the run directory. Its root file system may be mounted in this

@@ -54,18 +54,7 @@ fn the_monitor_of_a_container_in_the_foreground() {
 fn the_monitor_of_a_container_in_the_background() {
     let world = World::with_image();
     let script = "trap 'exit 7' TERM; while true; do echo tick; sleep 0.05; done";
-    world.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "c",
-        "--network",
-        "none",
-        "bb",
-        "sh",
-        "-c",
-        script,
-    ]);
+    world.background("c", &["sh", "-c", script]);
     kill_monitors(&world);
     let status = world.ok(&["ps", "--format", "{{.Status}}"]);
     assert!(status.starts_with("Up "), "{status}");

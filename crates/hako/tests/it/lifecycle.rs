@@ -104,17 +104,7 @@ fn running_containers() {
 #[test]
 fn stopping_the_stubborn() {
     let world = World::with_image();
-    world.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "s",
-        "--network",
-        "none",
-        "bb",
-        "sleep",
-        "1000",
-    ]);
+    world.background("s", &["sleep", "1000"]);
     let begin = std::time::Instant::now();
     world.ok(&["stop", "-t", "1", "s"]);
     assert!(begin.elapsed() >= Duration::from_secs(1));

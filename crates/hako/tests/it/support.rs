@@ -182,6 +182,12 @@ impl World {
         self.run(&args.concat())
     }
 
+    /// Starts a container in the background without a network; its id.
+    pub(crate) fn background(&self, name: &str, command: &[&str]) -> String {
+        let args = ["run", "-d", "--name", name, "--network", "none", "bb"];
+        self.ok(&[&args[..], command].concat())
+    }
+
     /// Whether nothing of a container is left.
     pub(crate) fn assert_empty(&self) {
         assert_eq!(self.ok(&["ps", "-aq"]), "");
