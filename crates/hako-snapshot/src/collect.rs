@@ -79,7 +79,12 @@ impl Snapshotter {
                 continue;
             }
             if !dry_run {
-                std::fs::rename(&dir, self.dirs.grave()?).at("remove", &dir)?;
+                match std::fs::rename(&dir, self.dirs.grave()?) {
+                    Ok(()) => {}
+                    // Somebody discarded it since it was listed.
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(e) => return Err(e).at("remove", &dir),
+                }
             }
             let bytes = layer.map_or(0, |layer| layer.bytes);
             condemned.push(Condemned {

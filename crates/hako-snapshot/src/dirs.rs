@@ -177,7 +177,13 @@ impl Temporary {
         // open takes milliseconds on ext4. Under a name that nobody waits for,
         // as the lock is then free.
         let grave = self.dirs.grave()?;
-        std::fs::rename(&self.path, &grave).at("remove", &self.path)?;
+        match std::fs::rename(&self.path, &grave) {
+            Ok(()) => {}
+            // A grave that was found between its owner's unlocking and removing
+            // it, the two steps below.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e).at("remove", &self.path),
+        }
         drop(lock);
         match std::fs::remove_dir(&grave) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &grave),
@@ -197,4 +203,21 @@ impl Drop for Temporary {
 pub(crate) fn place(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, Mode::empty()).at("open", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who buries a directory lets go of its lock before removing it; a sweep
+    /// that locks it in between finds nothing left to do.
+    #[test]
+    fn a_grave_gone_beneath_a_sweep() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = Dirs::open(root.path().join("snapshots")).unwrap();
+        let swept = dirs.temporary("rm").unwrap();
+        std::fs::remove_dir(&swept.path).unwrap();
+        swept.delete().unwrap();
+        assert_eq!(std::fs::read_dir(dirs.tmp()).unwrap().count(), 0);
+    }
 }
