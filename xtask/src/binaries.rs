@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::command::{cargo, run};
+use crate::command::{Beside, cargo, run};
 use crate::workspace;
 
 /// The programs as they are shipped.
@@ -17,28 +17,27 @@ pub(crate) struct Binaries {
     pub(crate) runtime: PathBuf,
 }
 
-/// Builds both in their release profiles. `--locked` is left out on purpose:
-/// a developer's new dependency is no error here.
+/// Builds both in their release profiles, at the same time: each has moments
+/// when it keeps only one core busy. `--locked` is left out on purpose: a
+/// developer's new dependency is no error here.
 pub(crate) fn release() -> Result<Binaries> {
+    // One progress bar is enough.
+    let mut beside = Beside::start(cargo(RUNTIME).arg("--quiet"))?;
     run(&mut cargo(["build", "--release", "--package", "hako"]))?;
-    let runtime = runtime()?;
+    beside.wait()?;
     Ok(Binaries {
         hako: workspace::built("release", "hako"),
-        runtime,
+        runtime: workspace::built("runtime", "hako-runtime"),
     })
 }
 
 /// Builds the runtime in its own profile: as small as it gets.
 pub(crate) fn runtime() -> Result<PathBuf> {
-    run(&mut cargo([
-        "build",
-        "--profile",
-        "runtime",
-        "--package",
-        "hako-runtime",
-    ]))?;
+    run(&mut cargo(RUNTIME))?;
     Ok(workspace::built("runtime", "hako-runtime"))
 }
+
+const RUNTIME: [&str; 5] = ["build", "--profile", "runtime", "--package", "hako-runtime"];
 
 impl Binaries {
     /// Puts the programs into a directory, where hako finds the runtime beside

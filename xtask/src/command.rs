@@ -1,7 +1,7 @@
 //! Running other programs, with errors that say which one failed.
 
 use std::ffi::OsStr;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -25,6 +25,47 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("{}: {status}", show(command));
     }
     Ok(())
+}
+
+/// A command that runs while others do; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    shown: String,
+    child: Child,
+}
+
+impl Beside {
+    /// Prints a command line and starts it.
+    pub(crate) fn start(command: &mut Command) -> Result<Beside> {
+        let shown = show(command);
+        eprintln!("+ {shown} &");
+        let child = command
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("run {shown}"))?;
+        Ok(Beside { shown, child })
+    }
+
+    /// Waits for its end and demands success.
+    pub(crate) fn wait(&mut self) -> Result<()> {
+        let status = self
+            .child
+            .wait()
+            .with_context(|| format!("wait for {}", self.shown))?;
+        if !status.success() {
+            bail!("{}: {status}", self.shown);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
 }
 
 /// Runs a command and returns what it printed; its errors go to the terminal.
@@ -110,6 +151,19 @@ mod tests {
         );
         assert!(split("'open").is_err());
         assert!(split("end\\").is_err());
+    }
+
+    #[test]
+    fn what_runs_beside_is_waited_for_or_ended() {
+        let start = std::time::Instant::now();
+        let sleep = || Beside::start(Command::new("sleep").arg("60")).unwrap();
+        drop(sleep());
+        assert!(start.elapsed().as_secs() < 30);
+        let mut command = Command::new("sh");
+        let error = Beside::start(command.args(["-c", "exit 3"]))
+            .and_then(|mut beside| beside.wait())
+            .unwrap_err();
+        assert_eq!(error.to_string(), "sh -c 'exit 3': exit status: 3");
     }
 
     #[test]
