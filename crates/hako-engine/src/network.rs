@@ -82,7 +82,9 @@ impl Engine {
                 };
                 let attachment = match attach() {
                     // Pruned in this moment.
-                    Err(hako_net::Error::NoBridge { .. }) => attach()?,
+                    Err(hako_net::Error::NoBridge { .. } | hako_net::Error::UnknownNetwork(_)) => {
+                        attach()?
+                    }
                     other => other?,
                 };
                 Ok(Connected {
@@ -135,11 +137,10 @@ impl Engine {
     /// Errors: those of the kernel and the records.
     pub fn prune_networks(&self) -> Result<Vec<String>> {
         let networks = self.networks()?;
-        if networks.get(DEFAULT)?.is_none() || !networks.leased(DEFAULT)?.is_empty() {
-            return Ok(Vec::new());
-        }
-        networks.teardown(DEFAULT)?;
-        Ok(vec![DEFAULT.to_owned()])
+        Ok(match networks.teardown_unused(DEFAULT)? {
+            true => vec![DEFAULT.to_owned()],
+            false => Vec::new(),
+        })
     }
 
     fn is_bridged(&self, record: &Record) -> bool {

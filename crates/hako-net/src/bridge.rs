@@ -130,6 +130,27 @@ impl Networks {
     /// Containers that are attached lose their network.
     pub fn teardown(&self, name: &str) -> Result<()> {
         let _lock = self.lock()?;
+        self.raze(name)
+    }
+
+    /// [`teardown`](Self::teardown) of a network that no container has a lease
+    /// in; `false` when one has, or when there is no such network. Who attaches a
+    /// container meanwhile gets its lease before, or
+    /// [`Error::UnknownNetwork`] after.
+    pub fn teardown_unused(&self, name: &str) -> Result<bool> {
+        let _lock = self.lock()?;
+        let leases = match self.leases(name) {
+            Err(Error::UnknownNetwork(_)) => return Ok(false),
+            other => other?,
+        };
+        if self.get(name)?.is_none() || !leases.all()?.is_empty() {
+            return Ok(false);
+        }
+        self.raze(name).map(|()| true)
+    }
+
+    /// [`teardown`](Self::teardown) with the lock held.
+    fn raze(&self, name: &str) -> Result<()> {
         let directory = self.directory(name)?;
         let Some(network) = self.get(name)? else {
             // Leases without a record: a kill in the middle of a removal.

@@ -43,7 +43,8 @@ pub(crate) struct Leases {
 }
 
 impl Leases {
-    /// Locks the directory `path`; none when it does not exist.
+    /// Locks the directory `path`; none when it does not exist, or no longer does
+    /// once the lock is had.
     pub(crate) fn lock(path: &Path) -> Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let dir = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -52,6 +53,11 @@ impl Leases {
         };
         rustix::io::retry_on_intr(|| rustix::fs::flock(&dir, FlockOperation::LockExclusive))
             .map_err(|source| file("lock", path, source))?;
+        let stat = rustix::fs::fstat(&dir).map_err(|source| file("stat", path, source))?;
+        // Removed with its network while we waited.
+        if stat.st_nlink == 0 {
+            return Ok(None);
+        }
         Ok(Some(Self {
             dir,
             path: path.to_owned(),

@@ -89,6 +89,47 @@ fn killed_at_any_point() {
     assert!(gone, "{}", host.sh("ip -o link"));
 }
 
+#[test]
+fn a_network_in_use_is_not_pruned() {
+    let host = Machine::new();
+    let (_dir, networks) = state();
+    assert!(!host.run(|| networks.teardown_unused("net")).unwrap());
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let pruned = std::thread::scope(|scope| {
+        let pruner = scope.spawn(|| {
+            let mut pruned = 0;
+            while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                pruned += u32::from(host.run(|| networks.teardown_unused("net")).unwrap());
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            pruned
+        });
+        for n in 0..60 {
+            let container = Machine::container();
+            let id = format!("c{n}");
+            let attach = || {
+                let network = networks.ensure(&Definition::new("net"))?.network;
+                let options = Options::default();
+                networks.attach(container.fd().as_fd(), &network, &id, &options)
+            };
+            loop {
+                match host.run(attach) {
+                    // Pruned before its lease was made.
+                    Err(Error::UnknownNetwork(_)) => {}
+                    other => break drop(other.unwrap()),
+                }
+            }
+            let leases = networks.leased("net").unwrap();
+            assert!(leases.iter().any(|lease| lease.container == id), "{n}");
+            host.sh("ip link show hako0");
+            networks.release("net", &id).unwrap();
+        }
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        pruner.join().unwrap()
+    });
+    assert!(pruned > 5, "{pruned}");
+}
+
 /// The process that the tests above start; alone it does nothing.
 #[test]
 fn child_of_eight() {
