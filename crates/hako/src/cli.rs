@@ -139,9 +139,20 @@ pub(crate) enum Verb {
     /// Look after the installation
     #[command(subcommand)]
     System(System),
+    /// Tell whether other programs do what the specifications say
+    #[command(subcommand)]
+    Conformance(Conformance),
     /// For hako itself
     #[command(subcommand, hide = true)]
     Internal(Internal),
+}
+
+/// Testers.
+#[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub(crate) enum Conformance {
+    /// Try OCI runtimes against the runtime specification
+    Runtime(commands::conformance::Args),
 }
 
 /// Verbs on containers.

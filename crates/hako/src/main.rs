@@ -16,6 +16,9 @@ mod terminal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if hako_conformance::probe::is_called() {
+        return hako_conformance::probe::main();
+    }
     match cli::parse() {
         Ok(cli) => {
             let debug = cli.global.is_debug();

@@ -34,8 +34,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     };
     match container.status() {
         Status::Stopped => {}
-        // One that was never started has nothing to lose (as runc).
-        Status::Created => kill(&container)?,
+        // "Attempting to delete a container that is not stopped MUST have no
+        // effect on the container" (runtime.md, "Delete"): a created one is not.
         _ if force => kill(&container)?,
         status => {
             return Err(Error::new(format!(

@@ -453,15 +453,16 @@ fn stat(pid: i32) -> char {
 }
 
 #[test]
-fn a_created_container_can_be_paused_and_deleted() {
+fn a_created_container_can_be_paused_and_is_not_deleted() {
     let b = Bundle::sleeper();
     b.create().ok();
     b.call(&["pause", &b.id]).ok();
     assert_eq!(b.status(), "paused");
     assert!(b.start().fails().contains("paused"));
     b.call(&["resume", &b.id]).ok();
+    assert!(b.call(&["delete", &b.id]).fails().contains("created"));
     assert_eq!(b.status(), "created");
-    b.call(&["delete", &b.id]).ok();
+    b.call(&["delete", "--force", &b.id]).ok();
     assert!(b.cgroups().is_empty());
 }
 

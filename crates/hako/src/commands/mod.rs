@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod check;
+pub(crate) mod conformance;
 pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod each;
@@ -24,7 +25,7 @@ pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod wait;
 
-use crate::cli::{Cli, Container, Image, Internal, System, Verb};
+use crate::cli::{Cli, Conformance, Container, Image, Internal, System, Verb};
 use crate::error::Result;
 use crate::places;
 
@@ -35,6 +36,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result {
         Verb::Version(args) => return version::run(&cli.global, &args),
         Verb::Internal(Internal::Man { dir }) => return internal::man(&dir),
         Verb::Internal(Internal::Completions { shell }) => return internal::completions(shell),
+        Verb::Conformance(Conformance::Runtime(args)) => return conformance::runtime(&args),
         verb => verb,
     };
     let app = places::open(cli.global)?;
@@ -64,6 +66,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result {
         Verb::Image(Image::Prune(args)) => prune::images(&app, &args),
         Verb::System(System::Prune(args)) => prune::system(&app, &args),
         Verb::System(System::Check(args)) => check::run(&app, &args),
+        Verb::Conformance(Conformance::Runtime(args)) => conformance::runtime(&args),
         Verb::Version(args) => version::run(&app.global, &args),
         Verb::Internal(Internal::OnEvent { event, id }) => internal::on_event(&app, &event, &id),
         Verb::Internal(Internal::Man { dir }) => internal::man(&dir),

@@ -1,0 +1,247 @@
+//! Doing the steps, inside.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use serde_json::{Map, Value, json};
+
+use super::{Answer, Step};
+
+/// Files are told up to this many bytes.
+const MOST: u64 = 1 << 20;
+
+const LIMITS: [(&str, Resource); 16] = [
+    ("RLIMIT_AS", Resource::As),
+    ("RLIMIT_CORE", Resource::Core),
+    ("RLIMIT_CPU", Resource::Cpu),
+    ("RLIMIT_DATA", Resource::Data),
+    ("RLIMIT_FSIZE", Resource::Fsize),
+    ("RLIMIT_LOCKS", Resource::Locks),
+    ("RLIMIT_MEMLOCK", Resource::Memlock),
+    ("RLIMIT_MSGQUEUE", Resource::Msgqueue),
+    ("RLIMIT_NICE", Resource::Nice),
+    ("RLIMIT_NOFILE", Resource::Nofile),
+    ("RLIMIT_NPROC", Resource::Nproc),
+    ("RLIMIT_RSS", Resource::Rss),
+    ("RLIMIT_RTPRIO", Resource::Rtprio),
+    ("RLIMIT_RTTIME", Resource::Rttime),
+    ("RLIMIT_SIGPENDING", Resource::Sigpending),
+    ("RLIMIT_STACK", Resource::Stack),
+];
+
+/// Where answers go, and the signals that wait.
+#[derive(Debug, Default)]
+pub(super) struct Actor {
+    out: Option<File>,
+    signals: Option<OwnedFd>,
+}
+
+type Done = Result<Value, Errno>;
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+impl Actor {
+    /// Writes an answer as one line, in one write.
+    pub(super) fn tell(&mut self, answer: &Answer) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(answer)?;
+        line.push(b'\n');
+        match &mut self.out {
+            Some(file) => file.write_all(&line),
+            None => std::io::stdout().write_all(&line),
+        }
+    }
+
+    pub(super) fn act(&mut self, step: &Step) -> Done {
+        match step {
+            Step::Args => Ok(lossy(std::env::args_os())),
+            Step::Env => Ok(lossy(std::env::vars_os().map(|(mut name, value)| {
+                name.push("=");
+                name.push(value);
+                name
+            }))),
+            Step::Cwd => io(std::env::current_dir()).map(|dir| json!(dir.to_string_lossy())),
+            Step::Uname => {
+                let name = rustix::system::uname();
+                let domain = name.domainname().to_string_lossy();
+                Ok(json!({
+                    "nodename": name.nodename().to_string_lossy(),
+                    "domainname": domain,
+                }))
+            }
+            Step::Read(path) => read(path),
+            Step::Write(path, text) => {
+                let file = OpenOptions::new().write(true).open(path);
+                nothing(file.and_then(|mut file| file.write_all(text.as_bytes())))
+            }
+            Step::Append(path, text) => {
+                let file = OpenOptions::new().append(true).create(true).open(path);
+                nothing(file.and_then(|mut file| file.write_all(format!("{text}\n").as_bytes())))
+            }
+            Step::Create(path, text) => {
+                let file = File::create_new(path);
+                nothing(file.and_then(|mut file| file.write_all(text.as_bytes())))
+            }
+            Step::Stat(path) => stat(path),
+            Step::Link(path) => io(fs::read_link(path)).map(|to| json!(to.to_string_lossy())),
+            Step::List(path) => list(path),
+            Step::Mkdir(path) => nothing(fs::create_dir(path)),
+            Step::Open(path) => {
+                let file = File::open(path);
+                nothing(file.and_then(|mut file| file.read(&mut [0]).map(drop)))
+            }
+            Step::Execute(args) => execute(args),
+            Step::Fds => fds(),
+            Step::Terminal => rustix::termios::tcgetwinsize(std::io::stdin())
+                .map(|size| json!([size.ws_row, size.ws_col])),
+            Step::Limits => Ok(limits()),
+            Step::MountFlags(path) => {
+                rustix::fs::statvfs(path.as_str()).map(|it| json!(it.f_flag.bits()))
+            }
+            Step::Stdin => {
+                let mut text = String::new();
+                let done = std::io::stdin().take(MOST).read_to_string(&mut text);
+                io(done).map(|_| json!(text))
+            }
+            Step::Into(path) => {
+                let file = OpenOptions::new().append(true).create(true).open(path);
+                self.out = Some(io(file)?);
+                Ok(Value::Null)
+            }
+            Step::Say(word) => Ok(json!(word)),
+            Step::Sleep(time) => {
+                std::thread::sleep(std::time::Duration::from_millis(*time));
+                Ok(Value::Null)
+            }
+            Step::Block => self.block().map(|()| Value::Null),
+            Step::Wait => self.wait(),
+            Step::Exit(code) => Ok(json!(code)),
+        }
+    }
+
+    fn block(&mut self) -> Result<(), Errno> {
+        if self.signals.is_none() {
+            self.signals = Some(hako_sys::signal::block_all()?);
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Done {
+        self.block()?;
+        let Some(signals) = &self.signals else {
+            return Err(Errno::BADF);
+        };
+        loop {
+            if let Some(received) = hako_sys::signal::read(signals.as_fd())? {
+                return Ok(json!(received.signal));
+            }
+            let mut ready = [rustix::event::PollFd::new(
+                signals,
+                rustix::event::PollFlags::IN,
+            )];
+            match rustix::event::poll(&mut ready, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn io<T>(done: std::io::Result<T>) -> Result<T, Errno> {
+    done.map_err(|error| errno(&error))
+}
+
+fn nothing(done: std::io::Result<()>) -> Done {
+    io(done).map(|()| Value::Null)
+}
+
+fn lossy(words: impl Iterator<Item = std::ffi::OsString>) -> Value {
+    words
+        .map(|word| Value::from(word.to_string_lossy().into_owned()))
+        .collect()
+}
+
+fn read(path: &str) -> Done {
+    let mut bytes = Vec::new();
+    io(File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes)))?;
+    Ok(json!(String::from_utf8_lossy(&bytes)))
+}
+
+fn stat(path: &str) -> Done {
+    let meta = io(fs::symlink_metadata(path))?;
+    let kind = meta.file_type();
+    let kind = match () {
+        () if kind.is_dir() => "d",
+        () if kind.is_symlink() => "l",
+        () if kind.is_char_device() => "c",
+        () if kind.is_block_device() => "b",
+        () if kind.is_fifo() => "p",
+        () if kind.is_socket() => "s",
+        () => "-",
+    };
+    Ok(json!({
+        "kind": kind,
+        "mode": meta.mode() & 0o7777,
+        "uid": meta.uid(),
+        "gid": meta.gid(),
+        "major": rustix::fs::major(meta.rdev()),
+        "minor": rustix::fs::minor(meta.rdev()),
+        "size": meta.size(),
+        "ino": meta.ino(),
+        "dev": meta.dev(),
+    }))
+}
+
+fn list(path: &str) -> Done {
+    let mut names = Vec::new();
+    for entry in io(fs::read_dir(path))? {
+        names.push(io(entry)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(json!(names))
+}
+
+fn execute(args: &[String]) -> Done {
+    let (program, args) = args.split_first().ok_or(Errno::INVAL)?;
+    let mut command = std::process::Command::new(program);
+    let status = io(command
+        .args(args)
+        .stdout(std::process::Stdio::null())
+        .status())?;
+    Ok(json!(status.code()))
+}
+
+fn fds() -> Done {
+    let mut found = Vec::new();
+    for entry in io(fs::read_dir("/proc/self/fd"))? {
+        let name = io(entry)?.file_name();
+        let number = std::str::from_utf8(name.as_bytes())
+            .ok()
+            .and_then(|name| name.parse::<u32>().ok());
+        if let Some(number) = number
+            && let Ok(what) = fs::read_link(format!("/proc/self/fd/{number}"))
+        {
+            found.push((number, what.to_string_lossy().into_owned()));
+        }
+    }
+    // The descriptor of the directory itself.
+    let own = format!("/proc/{}/fd", std::process::id());
+    found.retain(|(_, what)| *what != own);
+    found.sort();
+    Ok(json!(found))
+}
+
+fn limits() -> Value {
+    let mut all = Map::new();
+    for (name, resource) in LIMITS {
+        let limit = getrlimit(resource);
+        all.insert(name.to_owned(), json!([limit.current, limit.maximum]));
+    }
+    all.into()
+}

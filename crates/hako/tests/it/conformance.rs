@@ -1,0 +1,128 @@
+//! `hako conformance runtime`: what it says of our runtime, of a peer's, and of
+//! programs that are none.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{World, hako};
+
+fn tester(runtime: &Path, more: &[&str]) -> (i32, String, String) {
+    let world = World::new();
+    let mut args = vec!["conformance", "runtime", runtime.to_str().unwrap()];
+    args.extend(more);
+    let done = world.run(&args);
+    (done.status, done.out, done.err)
+}
+
+fn ours() -> std::path::PathBuf {
+    hako().with_file_name("hako-runtime")
+}
+
+#[test]
+fn our_runtime_passes_everything() {
+    let (code, text, errors) = tester(&ours(), &["--format", "json", "--timeout", "60"]);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let results = report[0]["results"].as_array().unwrap();
+    assert!(results.len() >= 65, "{}", results.len());
+    let bad: Vec<&Value> = results
+        .iter()
+        .filter(|it| it["outcome"] != "pass")
+        .collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+    assert_eq!(
+        (code, &report[0]["compliant"], errors.as_str()),
+        (0, &Value::from(true), "")
+    );
+}
+
+/// Debian's runc, whose deviations are known: a tester that sees none of them,
+/// or others, has changed.
+#[test]
+fn runc_deviates_where_it_is_known_to() {
+    let filter = [
+        "--filter",
+        "runtime.md",
+        "--format",
+        "json",
+        "--timeout",
+        "60",
+    ];
+    let (code, text, _) = tester(Path::new("runc"), &filter);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let results = report[0]["results"].as_array().unwrap();
+    let bad: Vec<&str> = results
+        .iter()
+        .filter(|it| it["outcome"] != "pass")
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        bad,
+        [
+            "delete.created",
+            "hooks.poststart",
+            "hooks.sequence",
+            "hooks.poststart-fails",
+            "hooks.poststop-fails",
+        ]
+    );
+    assert_eq!(code, 1);
+}
+
+/// What does nothing at all, well or badly, is no runtime.
+#[test]
+fn no_runtimes() {
+    let filter = [
+        "--filter",
+        "runtime.md",
+        "--format",
+        "json",
+        "--timeout",
+        "2",
+    ];
+    for program in ["/bin/true", "/bin/false"] {
+        let (code, text, _) = tester(Path::new(program), &filter);
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let results = report[0]["results"].as_array().unwrap();
+        let passed = results.iter().filter(|it| it["outcome"] == "pass").count();
+        assert_eq!(code, 1);
+        assert_eq!(passed, 0, "{program} of {}", results.len());
+    }
+    let (code, _, errors) = tester(Path::new("/no/such/runtime"), &[]);
+    assert_eq!(code, 125);
+    assert!(
+        errors.contains("/no/such/runtime is not a program"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn forms_of_the_results() {
+    let few = ["--filter", "state.", "--format"];
+    let (_, tap, _) = tester(&ours(), &[&few[..], &["tap"]].concat());
+    let (plan, lines) = tap
+        .strip_prefix("TAP version 13\n1..")
+        .unwrap()
+        .split_once('\n')
+        .unwrap();
+    assert_eq!(plan.parse::<usize>().unwrap(), lines.lines().count());
+    assert!(lines.lines().all(|line| line.starts_with("ok ")), "{tap}");
+    let (_, xml, _) = tester(&ours(), &[&few[..], &["junit"]].concat());
+    assert_eq!(xml.matches("<testcase ").count().to_string(), plan);
+    assert!(xml.contains("failures=\"0\" errors=\"0\""), "{xml}");
+    let (_, table, _) = tester(&ours(), &[&few[..], &["table"]].concat());
+    assert!(table.contains("runtime.md"), "{table}");
+    // TAP of what fails says why.
+    let quick = [&few[..], &["tap", "--timeout", "1"]].concat();
+    let (code, tap, _) = tester(Path::new("/bin/true"), &quick);
+    assert_eq!(code, 1);
+    assert!(tap.contains("\nnot ok 1 - "), "{tap}");
+    assert!(tap.contains("\n  seen: \""), "{tap}");
+    let world = World::new();
+    let list = world.ok(&["conformance", "runtime", "--list", "--level", "must"]);
+    assert!(list.lines().all(|line| line.starts_with("MUST ")), "{list}");
+    world.fails(
+        &["conformance", "runtime", "--list", "--filter", "nothing"],
+        125,
+    );
+}
