@@ -70,12 +70,20 @@ pub const VERBS: &[Verb] = &[
     verb("ps", "ID [PS-OPTION…]", "list a container's processes"),
     verb("pause", "ID", "suspend all processes of a container"),
     verb("resume", "ID", "let a paused container go on"),
+    verb("update", "ID", "change the limits of a container"),
+    verb(
+        "events",
+        "ID",
+        "print what a container uses, and when its memory ran out",
+    ),
     verb("spec", "", "write a config.json to start from"),
     verb("features", "", "print what this runtime can do"),
 ];
 
 const CREATE: &[&str] = &["create", "run"];
 const EXEC: &[&str] = &["exec"];
+const UPDATE: &[&str] = &["update"];
+const EVENTS: &[&str] = &["events"];
 const START: &[&str] = &["create", "run", "exec"];
 
 const fn switch(
@@ -275,6 +283,93 @@ pub const FLAGS: &[Flag] = &[
         "in this cgroup below the container's",
     ),
     switch("ignore-paused", None, EXEC, "even in a paused container"),
+    value(
+        "resources",
+        Some('r'),
+        "FILE",
+        UPDATE,
+        "read all limits from FILE, or - for standard input",
+    ),
+    value(
+        "blkio-weight",
+        None,
+        "N",
+        UPDATE,
+        "share of block I/O, 10 to 1000",
+    ),
+    value("cpu-period", None, "USEC", UPDATE, "period of the quota"),
+    value(
+        "cpu-quota",
+        None,
+        "USEC",
+        UPDATE,
+        "processor time in a period; -1: no limit",
+    ),
+    value(
+        "cpu-burst",
+        None,
+        "USEC",
+        UPDATE,
+        "unused quota that may be saved up",
+    ),
+    value("cpu-share", None, "N", UPDATE, "share of processor time"),
+    value(
+        "cpu-rt-period",
+        None,
+        "USEC",
+        UPDATE,
+        "period of real-time tasks",
+    ),
+    value(
+        "cpu-rt-runtime",
+        None,
+        "USEC",
+        UPDATE,
+        "processor time of real-time tasks in a period",
+    ),
+    value(
+        "cpu-idle",
+        None,
+        "0|1",
+        UPDATE,
+        "1: only idle processor time",
+    ),
+    value("cpuset-cpus", None, "LIST", UPDATE, "processors"),
+    value("cpuset-mems", None, "LIST", UPDATE, "memory nodes"),
+    value("kernel-memory", None, "BYTES", UPDATE, "ignored"),
+    value("kernel-memory-tcp", None, "BYTES", UPDATE, "ignored"),
+    value(
+        "memory",
+        None,
+        "BYTES",
+        UPDATE,
+        "memory, with k, m or g as units; -1: no limit",
+    ),
+    value(
+        "memory-reservation",
+        None,
+        "BYTES",
+        UPDATE,
+        "memory that is left to it when it is scarce",
+    ),
+    value(
+        "memory-swap",
+        None,
+        "BYTES",
+        UPDATE,
+        "memory and swap together; -1: no limit",
+    ),
+    value("pids-limit", None, "N", UPDATE, "number of tasks"),
+    value("l3-cache-schema", None, "TEXT", UPDATE, "not supported"),
+    value("mem-bw-schema", None, "TEXT", UPDATE, "not supported"),
+    value(
+        "interval",
+        None,
+        "DURATION",
+        EVENTS,
+        "time between statistics [5s]",
+    ),
+    switch("stats", None, EVENTS, "print statistics once"),
 ];
 
 /// A parsed command line.

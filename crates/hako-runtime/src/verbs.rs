@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -12,6 +13,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -94,6 +96,8 @@ pub fn run(global: &Global, args: &Args) -> Result<u8> {
         "ps" => processes::run(global, args),
         "pause" => pause::run(global, args, true),
         "resume" => pause::run(global, args, false),
+        "update" => update::run(global, args),
+        "events" => events::run(global, args),
         "spec" => spec::run(args),
         "features" => features::run(),
         _ => Err(Error::new("no command is given (see hako-runtime --help)")),

@@ -144,7 +144,15 @@ fn v2(dir: &Dir, m: &Memory) -> Result<()> {
     if m.check_before_update == Some(true) {
         check_usage(dir, limit, m.swap.unwrap_or(0))?;
     }
-    if let Some(swap) = swap_max(m.swap.unwrap_or(0), limit)? {
+    // An update of swap alone counts from the limit that is in force.
+    let counted_from = match (limit, set(m.swap)) {
+        (0, Some(1..)) => dir
+            .read_if_exists("memory.max")?
+            .and_then(|max| max.trim().parse().ok())
+            .unwrap_or(0),
+        _ => limit,
+    };
+    if let Some(swap) = swap_max(m.swap.unwrap_or(0), counted_from)? {
         match dir.write("memory.swap.max", &or_max(swap)) {
             // Without swap accounting there is nothing to allow or forbid.
             Err(e) if e.errno() == Some(Errno::NOENT) && swap <= 0 => {}
@@ -240,6 +248,9 @@ mod tests {
         assert_eq!(fake.read("c/memory.max"), "1000");
         assert_eq!(fake.read("c/memory.swap.max"), "2000");
         assert_eq!(fake.read("c/memory.low"), "500");
+        // Swap alone counts from the limit that is in force.
+        fake.apply(r#"{"memory":{"swap":1800}}"#).unwrap();
+        assert_eq!(fake.read("c/memory.swap.max"), "800");
         fake.apply(r#"{"memory":{"limit":-1}}"#).unwrap();
         assert_eq!(fake.read("c/memory.max"), "max");
         assert_eq!(fake.read("c/memory.swap.max"), "max");
