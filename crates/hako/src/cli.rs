@@ -153,6 +153,8 @@ pub(crate) enum Verb {
 pub(crate) enum Conformance {
     /// Try OCI runtimes against the runtime specification
     Runtime(commands::conformance::Args),
+    /// Look whether a bundle is what the runtime specification says
+    Bundle(commands::bundle::Args),
 }
 
 /// Verbs on containers.

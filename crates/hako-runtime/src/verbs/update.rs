@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use hako_spec::runtime::{Config, Resources, Status};
+use hako_spec::runtime::{Config, Resources, Status, validate};
 use serde_json::{Map, Value};
 
 use super::{Global, load, no_more};
@@ -47,6 +47,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         Some(file) => read(file)?,
         None => flags(args)?,
     };
+    if let Some(problem) = validate::resources(&resources).first() {
+        return Err(Error::new(problem.to_string()));
+    }
     for flag in ["l3-cache-schema", "mem-bw-schema"] {
         if args.has(flag) {
             return Err(Error::new(format!("--{flag}: Intel RDT is not supported")));

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod attach;
+pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod conformance;
 pub(crate) mod container;
@@ -37,6 +38,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result {
         Verb::Internal(Internal::Man { dir }) => return internal::man(&dir),
         Verb::Internal(Internal::Completions { shell }) => return internal::completions(shell),
         Verb::Conformance(Conformance::Runtime(args)) => return conformance::runtime(&args),
+        Verb::Conformance(Conformance::Bundle(args)) => return bundle::run(&args),
         verb => verb,
     };
     let app = places::open(cli.global)?;
@@ -67,6 +69,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result {
         Verb::System(System::Prune(args)) => prune::system(&app, &args),
         Verb::System(System::Check(args)) => check::run(&app, &args),
         Verb::Conformance(Conformance::Runtime(args)) => conformance::runtime(&args),
+        Verb::Conformance(Conformance::Bundle(args)) => bundle::run(&args),
         Verb::Version(args) => version::run(&app.global, &args),
         Verb::Internal(Internal::OnEvent { event, id }) => internal::on_event(&app, &event, &id),
         Verb::Internal(Internal::Man { dir }) => internal::man(&dir),

@@ -126,3 +126,33 @@ fn forms_of_the_results() {
         125,
     );
 }
+
+#[test]
+fn bundles_are_looked_at() {
+    let world = World::new();
+    let bundle = world.path("bundle");
+    std::fs::create_dir_all(bundle.join("rootfs")).unwrap();
+    let dir = bundle.to_str().unwrap();
+    let error = world.fails(&["conformance", "bundle", dir], 125);
+    assert!(error.contains("bundle/config.json"), "{error}");
+    let spec = std::process::Command::new(ours())
+        .args(["spec", "--bundle", dir])
+        .status();
+    assert!(spec.unwrap().success());
+    // The example's program is not there.
+    let text = world.ok(&["conformance", "bundle", dir]);
+    assert!(
+        text.starts_with("warning: process.args[0]: no program"),
+        "{text}"
+    );
+    assert_eq!(world.ok(&["conformance", "bundle", "--quiet", dir]), "");
+    let path = bundle.join("config.json");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace("\"rootfs\"", "\"elsewhere\"")).unwrap();
+    let done = world.run(&["conformance", "bundle", "--format", "json", dir]);
+    let findings: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(
+        (done.status, &findings[0]["place"]),
+        (1, &Value::from("root.path"))
+    );
+}
