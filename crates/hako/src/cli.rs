@@ -152,8 +152,16 @@ pub(crate) enum Verb {
 #[command(disable_help_subcommand = true)]
 pub(crate) enum Conformance {
     /// Try OCI runtimes against the runtime specification
+    ///
+    /// Each check stands for one sentence of the specification. It makes a bundle
+    /// and a container of its own with the runtime and removes them again. Nothing
+    /// else is needed, neither an image nor a network. The status is 1 when a MUST
+    /// is not obeyed.
     Runtime(commands::conformance::Args),
     /// Look whether a bundle is what the runtime specification says
+    ///
+    /// Reads config.json and the root file system, and runs nothing. The status is
+    /// 1 when a MUST is broken.
     Bundle(commands::bundle::Args),
 }
 

@@ -18,10 +18,7 @@ enum Format {
     Json,
 }
 
-/// Look whether a bundle is what the runtime specification says
-///
-/// Reads config.json and the root file system, and runs nothing. The status is
-/// 1 when a MUST is broken.
+/// What is asked for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The bundle

@@ -36,11 +36,7 @@ enum Least {
     May,
 }
 
-/// Try OCI runtimes against the runtime specification
-///
-/// Each check stands for one sentence of the specification. It makes a bundle
-/// and a container of its own with the runtime and removes them again. Nothing
-/// else is needed, neither an image nor a network.
+/// What is asked for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// OCI runtimes, by name or path
