@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{BIN, Bundle, until};
+use crate::harness::{BIN, Bundle, patience, until};
 
 /// A copy of the runtime that an attack may destroy.
 fn copy_of_runtime(b: &Bundle) -> PathBuf {
@@ -134,6 +134,11 @@ const WATCHER: &str = "echo up; while :; do for p in /proc/[0-9]*; do \
     ( exec 3<$p/exe && sleep 0.6 && { echo evil >> /proc/self/fd/3; } 2>&1 && echo PWNED ); \
     done; done";
 
+/// For strace: so slow that a watcher has the time to look.
+fn slow_setsid() -> String {
+    format!("inject=setsid:delay_enter={}", 1_500_000 * patience())
+}
+
 /// `exec` under a watcher, slowed down while its process is in the container's
 /// pid namespace.
 fn watched_exec(b: &Bundle) -> String {
@@ -144,7 +149,7 @@ fn watched_exec(b: &Bundle) -> String {
     let mut command = Command::new("strace");
     command
         .args(["-f", "-o", "/dev/null", "-e", "trace=setsid"])
-        .args(["-e", "inject=setsid:delay_enter=1500000"])
+        .args(["-e", &slow_setsid()])
         .arg(&runtime)
         .arg("--root")
         .arg(b.records())
@@ -152,7 +157,7 @@ fn watched_exec(b: &Bundle) -> String {
         .stdin(Stdio::null());
     let done = b.finish(command);
     done.ok();
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    std::thread::sleep(std::time::Duration::from_millis(800) * patience());
     assert!(
         fs::read(&runtime).unwrap() == before,
         "the binary was written"
@@ -269,14 +274,14 @@ fn cve_2019_5736_a_tracer_in_a_shared_pid_namespace_cannot_write_it_either() {
     let mut command = Command::new("strace");
     command
         .args(["-f", "-o", "/dev/null", "-e", "trace=setsid"])
-        .args(["-e", "inject=setsid:delay_enter=1500000"])
+        .args(["-e", &slow_setsid()])
         .arg(&runtime)
         .arg("--root")
         .arg(b.records())
         .args(["run", "-b", b.dir.path().to_str().unwrap(), &b.id])
         .stdin(Stdio::null());
     b.finish(command).ok();
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    std::thread::sleep(std::time::Duration::from_millis(800) * patience());
     assert!(
         fs::read(&runtime).unwrap() == before,
         "the binary was written"
@@ -302,7 +307,7 @@ fn cve_2024_21626_the_directory_is_never_the_hosts() {
             let script = format!("exec {number}<{dir}; exec \"$@\"");
             let mut command = Command::new("bash");
             command
-                .args(["-c", &script, "x", BIN, "--root"])
+                .args(["-c", &script, "x", BIN.path(), "--root"])
                 .arg(b.records());
             command.args(["exec", "--cwd", &cwd, &b.id, "pwd"]);
             let out = b.finish(command);
@@ -322,7 +327,7 @@ fn cve_2024_21626_the_directory_is_never_the_hosts() {
         let b = Bundle::sh("pwd").edit(|c| c["process"]["cwd"] = json!(cwd));
         symlink("/proc/self/fd/7", b.rootfs().join("link")).unwrap();
         command
-            .args(["-c", &script, "x", BIN, "--root"])
+            .args(["-c", &script, "x", BIN.path(), "--root"])
             .arg(b.records());
         command.args(["run", "-b", b.dir.path().to_str().unwrap(), &b.id]);
         let out = b.finish(command);
@@ -546,7 +551,13 @@ fn a_linked_passwd_is_not_the_hosts() {
     fs::remove_file(b.rootfs().join("etc/passwd")).unwrap();
     symlink("/proc/self/fd/9", b.rootfs().join("etc/passwd")).unwrap();
     let mut command = Command::new("bash");
-    command.args(["-c", "exec 9</etc/passwd; exec \"$@\"", "x", BIN, "--root"]);
+    command.args([
+        "-c",
+        "exec 9</etc/passwd; exec \"$@\"",
+        "x",
+        BIN.path(),
+        "--root",
+    ]);
     command
         .arg(b.records())
         .args(["run", "-b", b.dir.path().to_str().unwrap(), &b.id]);

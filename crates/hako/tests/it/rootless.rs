@@ -10,13 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::support::{Result, finish, hako, layout, must};
+use crate::support::{Result, finish, hako, layout, must, patience};
 
 /// How many subordinate ids a user has.
 const RANGE: u32 = 65_536;
-
-/// Longest that something may take that comes by itself.
-const SOON: Duration = Duration::from_secs(40);
 
 /// Programs and an image where every user can read them, as long as somebody
 /// uses them. In the image are files of several owners.
@@ -283,7 +280,7 @@ impl Drop for User {
 
 #[track_caller]
 fn until(mut good: impl FnMut() -> bool, say: impl Fn() -> String) {
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + patience(40);
     while !good() {
         assert!(Instant::now() < end, "{}", say());
         std::thread::sleep(Duration::from_millis(20));
