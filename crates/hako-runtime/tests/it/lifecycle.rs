@@ -1,10 +1,11 @@
 //! create, start, state, kill, delete, run, exec, list and what goes wrong.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::json;
 
-use crate::harness::{Bundle, until};
+use crate::harness::{Bundle, CGROUPS, is_unified, until};
 
 #[test]
 fn run_tells_the_exit_status() {
@@ -510,10 +511,11 @@ fn a_cgroup_in_use_is_nobodys() {
 fn a_cgroup_that_was_there_stays() {
     let b = Bundle::new();
     let inner = b.cgroup.trim_start_matches('/');
-    let freezer = std::path::Path::new("/sys/fs/cgroup/freezer").join(inner);
-    fs::create_dir_all(&freezer).unwrap();
+    let hierarchy = if is_unified() { "" } else { "freezer" };
+    let there = Path::new(CGROUPS).join(hierarchy).join(inner);
+    fs::create_dir_all(&there).unwrap();
     b.run().ok();
-    assert!(freezer.is_dir());
+    assert!(there.is_dir());
     for dir in b.cgroups() {
         fs::remove_dir(dir).unwrap();
     }

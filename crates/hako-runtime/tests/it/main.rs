@@ -22,3 +22,4 @@ mod robust;
 mod rootless;
 mod security;
 mod terminal;
+mod unified;
