@@ -108,6 +108,7 @@ fn test(kernel: &kernel::Kernel, dir: &Path, options: Options) -> Result<ExitCod
     let others = [
         ("HAKO_TEST_PATIENCE", PATIENCE),
         ("HAKO_TEST_CACHE", "/var/tmp/hako"),
+        ("HAKO_FAST_EXITS", "30"),
         ("HOME", "/root"),
         ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
         ("TERM", "dumb"),

@@ -70,7 +70,7 @@ impl Machine<'_> {
         let mut command = Command::new(QEMU);
         command
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-            .args(["-display", "none", "-machine", "q35", "-cpu", "max"])
+            .args(["-display", "none", "-machine", "q35", "-cpu", "Nehalem"])
             .args(["-accel", "tcg,thread=multi", "-smp", "2"])
             .args(["-m", &self.memory.to_string()])
             .arg("-kernel")

@@ -62,7 +62,7 @@ const DIRS: [(&str, u32); 14] = [
     ("var/tmp", 0o1777),
 ];
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     (
         "etc/passwd",
         "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/nonexistent:/bin/false\n",
@@ -71,6 +71,7 @@ const FILES: [(&str, &str); 6] = [
     ("etc/hostname", "hako-vm\n"),
     ("etc/hosts", "127.0.0.1 localhost\n127.0.1.1 hako-vm\n"),
     ("etc/resolv.conf", "nameserver 192.0.2.53\n"),
+    ("etc/subgid", ""),
     ("etc/subuid", ""),
 ];
 

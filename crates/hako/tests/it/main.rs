@@ -12,6 +12,7 @@ mod foreground;
 mod images;
 mod killed;
 mod lifecycle;
+mod limits;
 mod network;
 mod options;
 mod packages;
