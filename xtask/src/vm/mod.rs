@@ -54,7 +54,7 @@ Needs the packages qemu-system-x86 and e2fsprogs, and those that the tests run
 /// How much longer than on real hardware tests wait for something.
 const PATIENCE: &str = "10";
 /// Seconds that one test may take.
-const TEST_TIMEOUT: u64 = 900;
+const TEST_TIMEOUT: u64 = 600;
 
 struct Options {
     kernel: Option<String>,
@@ -85,11 +85,27 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Result<ExitCode> {
     }
     qemu::check()?;
     let kernel = kernel::find(options.kernel.as_deref())?;
-    let dir = workspace::target_dir().join(format!("hako/vm/run-{}", std::process::id()));
+    let runs = workspace::target_dir().join("hako/vm/runs");
+    let dir = runs.join(std::process::id().to_string());
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    sweep(&runs)?;
     let result = test(&kernel, &dir, options);
     fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
     result
+}
+
+/// Removes what runs have left that were killed: their directories are named
+/// by their pids.
+fn sweep(runs: &Path) -> Result<()> {
+    let read = || format!("read {}", runs.display());
+    for entry in fs::read_dir(runs).with_context(read)? {
+        let entry = entry.with_context(read)?;
+        if !Path::new("/proc").join(entry.file_name()).exists() {
+            let path = entry.path();
+            fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn test(kernel: &kernel::Kernel, dir: &Path, options: Options) -> Result<ExitCode> {
@@ -149,4 +165,23 @@ fn test(kernel: &kernel::Kernel, dir: &Path, options: Options) -> Result<ExitCod
         );
     }
     Ok(report.finish(end.is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_the_dead_are_removed() {
+        let runs = tempfile::tempdir().unwrap();
+        let mine = runs.path().join(std::process::id().to_string());
+        // No kernel has pids above 2^22.
+        let dead = runs.path().join("99999999");
+        for dir in [&mine, &dead] {
+            fs::create_dir(dir).unwrap();
+            fs::write(dir.join("disk"), "x").unwrap();
+        }
+        sweep(runs.path()).unwrap();
+        assert!(mine.exists() && !dead.exists());
+    }
 }

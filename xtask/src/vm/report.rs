@@ -1,12 +1,16 @@
 //! What the guest reports, for a person.
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use crate::vm::plan::{Event, Test};
 use crate::vm::qemu::Running;
+
+/// No longer than this does a guest that lives say nothing: a test is over, or
+/// killed, before.
+const SILENCE: Duration = Duration::from_secs(super::TEST_TIMEOUT + 120);
 
 /// The events so far.
 pub(crate) struct Report {
@@ -30,7 +34,7 @@ impl Report {
 
     /// Prints events as they come, until the guest is done.
     pub(crate) fn follow(&mut self, running: &mut Running) -> Result<()> {
-        while let Some(event) = running.next()? {
+        while let Some(event) = running.next(SILENCE)? {
             match event {
                 Event::Up {
                     kernel,
