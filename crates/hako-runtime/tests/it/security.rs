@@ -126,12 +126,19 @@ fn cve_2019_5736_a_hook_in_the_container_is_never_the_hosts_binary() {
 
 /// Takes hold of the executable of every process that appears, waits until
 /// that is over, and tries to write to it.
+fn watcher() -> Bundle {
+    // So long that the slowed process is through when the wait is over.
+    let wait = 600 * patience();
+    let wait = format!("sleep {}.{:03}", wait / 1000, wait % 1000);
+    Bundle::sh(&WATCHER.replace("WAIT", &wait))
+}
+
 const WATCHER: &str = "echo up; while :; do for p in /proc/[0-9]*; do \
     case $p in /proc/1) continue;; esac; \
     l=$(readlink $p/exe) || { [ -e $p/stat ] && grep -q hako $p/stat && echo hidden; continue; }; \
     case $l in *busybox*|*hako-stub*) continue;; esac; \
     ls -l $p/fd; [ -e $p/root/etc/shadow ] && echo OUTSIDE; \
-    ( exec 3<$p/exe && sleep 0.6 && { echo evil >> /proc/self/fd/3; } 2>&1 && echo PWNED ); \
+    ( exec 3<$p/exe && WAIT && { echo evil >> /proc/self/fd/3; } 2>&1 && echo PWNED ); \
     done; done";
 
 /// For strace: so slow that a watcher has the time to look.
@@ -169,7 +176,7 @@ fn watched_exec(b: &Bundle) -> String {
 /// process while `exec` sets it up.
 #[test]
 fn cve_2019_5736_a_tracer_inside_cannot_write_the_hosts_binary() {
-    let b = Bundle::sh(WATCHER).edit(|c| {
+    let b = watcher().edit(|c| {
         for set in ["bounding", "permitted", "effective"] {
             c["process"]["capabilities"][set] = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
         }
@@ -237,7 +244,7 @@ fn cve_2019_5736_later_watchers_are_watchers_too() {
 #[test]
 fn cve_2019_5736_without_that_capability_there_is_nothing_to_see() {
     for user_namespace in [false, true] {
-        let mut b = Bundle::sh(WATCHER).edit(|c| {
+        let mut b = watcher().edit(|c| {
             for set in ["bounding", "permitted", "effective"] {
                 c["process"]["capabilities"][set] = match user_namespace {
                     true => json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"]),
@@ -261,7 +268,7 @@ fn cve_2019_5736_without_that_capability_there_is_nothing_to_see() {
 /// way while it is made.
 #[test]
 fn cve_2019_5736_a_tracer_in_a_shared_pid_namespace_cannot_write_it_either() {
-    let watcher = Bundle::sh(WATCHER).edit(|c| {
+    let watcher = watcher().edit(|c| {
         for set in ["bounding", "permitted", "effective"] {
             c["process"]["capabilities"][set] = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
         }
