@@ -13,6 +13,7 @@ mod packages;
 mod privilege;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ Usage: cargo xtask COMMAND
 Commands:
   demo      build the release binaries and run a first container
   test      install what the tests need, then check and test everything
+  vm-test   test on a kernel with cgroup v2 alone, in a virtual machine
   tidy      check the rules that the compiler does not
   install   build and install binaries, man pages and completions
   bench     compare the times of two commands
@@ -50,6 +52,8 @@ fn dispatch() -> anyhow::Result<ExitCode> {
         Some(Value(command)) => match command.string()?.as_str() {
             "demo" => return demo::main(parser),
             "test" => test::main(parser)?,
+            "vm-test" => return vm::main(parser),
+            vm::guest::VERB => return vm::guest::main(parser),
             "tidy" => return tidy::main(parser),
             "install" => install::main(parser)?,
             "bench" => bench::main(parser)?,

@@ -285,10 +285,21 @@ fn enable(dir: &Dir, wanted: &[String], needed: &[String]) -> Result<()> {
         return Ok(());
     }
     let available = dir.read("cgroup.controllers")?;
-    let missing: Vec<&String> = wanted
+    let mut missing: Vec<&String> = wanted
         .iter()
         .filter(|c| has(&available, c) && !has(&enabled, c))
         .collect();
+    // Of a cgroup with processes, a threaded controller that is handed down
+    // makes the root of a threaded tree, in which no domain can be any more.
+    // That is not done to others for statistics.
+    if !missing.is_empty() && has_processes(dir)? {
+        missing.retain(|c| needed.contains(c));
+        if missing.iter().any(|c| !THREADED.contains(&c.as_str())) {
+            return Err(Error::InternalProcesses {
+                path: dir.path().to_owned(),
+            });
+        }
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -314,6 +325,20 @@ fn enable(dir: &Dir, wanted: &[String], needed: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Whether processes are in the cgroup itself, and it is not the root, which may
+/// have some.
+fn has_processes(dir: &Dir) -> Result<bool> {
+    if !dir.exists("cgroup.type") {
+        return Ok(false);
+    }
+    match dir.read("cgroup.procs") {
+        Ok(text) => Ok(!text.trim().is_empty()),
+        // A threaded one, which [`check_type`] judges.
+        Err(e) if e.errno() == Some(Errno::OPNOTSUPP) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// A cgroup below one with processes of its own is "domain invalid"; it can
 /// still become threaded where no limit needs more (cgroups(7), thread mode).
 fn check_type(dir: &Dir, needed: &[String]) -> Result<()> {
@@ -334,4 +359,59 @@ fn check_type(dir: &Dir, needed: &[String]) -> Result<()> {
         dir.write("cgroup.type", "threaded")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::tests::Fake;
+
+    /// A group with processes, in which another one is to be made.
+    fn inside(procs: &str) -> Fake {
+        let fake = Fake::v2("cpu io memory pids", &[("cgroup.procs", procs)]);
+        let put = |name: &str, text: &str| {
+            std::fs::write(fake.temp.path().join("c").join(name), text).unwrap();
+        };
+        put("cgroup.type", "domain\n");
+        put("cgroup.subtree_control", "");
+        std::fs::create_dir(fake.temp.path().join("c/d")).unwrap();
+        put("d/cgroup.controllers", "cpu io memory pids");
+        put("d/pids.max", "");
+        put("d/memory.max", "");
+        fake
+    }
+
+    fn create(fake: &Fake, json: &str) -> Result<Cgroup> {
+        let path = CgroupPath::parse("/c/d")?;
+        let resources = Resources::from_slice(json.as_bytes()).unwrap();
+        let options = Options {
+            devices: Devices::Skip,
+            ..Options::default()
+        };
+        Cgroup::create(&fake.host, &path, &resources, &options)
+    }
+
+    #[test]
+    fn a_group_with_processes_hands_down_nothing_for_statistics() {
+        let fake = inside("12\n");
+        create(&fake, "{}").unwrap();
+        assert_eq!(fake.read("c/cgroup.subtree_control"), "");
+        let e = create(&fake, r#"{"memory":{"limit":1000},"pids":{"limit":3}}"#).unwrap_err();
+        assert!(matches!(e, Error::InternalProcesses { .. }), "{e}");
+        assert_eq!(fake.read("c/cgroup.subtree_control"), "");
+        // Threads can share this one.
+        create(&fake, r#"{"pids":{"limit":3}}"#).unwrap();
+        assert_eq!(fake.read("c/cgroup.subtree_control"), "+pids");
+        assert_eq!(fake.read("c/d/pids.max"), "3");
+    }
+
+    #[test]
+    fn an_empty_group_hands_down_all() {
+        let fake = inside("");
+        create(&fake, r#"{"memory":{"limit":1000}}"#).unwrap();
+        assert_eq!(
+            fake.read("c/cgroup.subtree_control"),
+            "+cpu +io +memory +pids"
+        );
+    }
 }

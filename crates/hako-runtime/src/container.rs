@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod console;
+pub mod delegate;
 pub mod exec;
 pub mod hook;
 pub mod identity;
@@ -16,6 +17,7 @@ pub mod launch;
 pub mod limits;
 pub mod namespaces;
 pub mod parent;
+pub mod pids;
 pub mod program;
 pub mod seccomp;
 pub mod shield;

@@ -34,6 +34,14 @@ impl Proc {
         openat2(self.0.as_fd(), path, flags, Mode::empty(), resolve)
     }
 
+    /// Reads the file at `path` below `/proc`.
+    pub fn read(&self, path: &str) -> std::io::Result<Vec<u8>> {
+        use std::io::Read as _;
+        let mut text = Vec::new();
+        std::fs::File::from(self.file(path, OFlags::RDONLY)?).read_to_end(&mut text)?;
+        Ok(text)
+    }
+
     /// Writes `value` in one write(2) to the file at `path` below `/proc`.
     pub fn write(&self, path: &str, value: &[u8]) -> rustix::io::Result<()> {
         let file = self.file(path, OFlags::WRONLY)?;
@@ -112,5 +120,7 @@ mod tests {
         proc.write("self/comm", b"hako-test").unwrap();
         let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
         assert_eq!(comm.trim_end(), "hako-test");
+        assert_eq!(proc.read("self/comm").unwrap(), b"hako-test\n");
+        assert!(proc.read("../etc/passwd").is_err());
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use hako_cgroup::{Cgroup, CgroupPath, Devices, Host, Options};
+use hako_cgroup::{Cgroup, CgroupPath, Devices, Host, Mode, Options};
 use hako_spec::runtime::Resources;
 
 struct Scratch {
@@ -47,6 +47,17 @@ impl Scratch {
             .map(|m| format!("{m}/{}", self.name))
             .filter(|p| Path::new(p).exists())
             .collect()
+    }
+
+    /// The control file of version 2, where that is all that this machine has.
+    fn read_v2(&self, below: &str, file: &str) -> Option<String> {
+        if self.host.mode() != Some(Mode::V2) {
+            return None;
+        }
+        let mount = &self.host.v2.as_ref()?.mount;
+        let path = format!("{mount}/{}{below}/{file}", self.name);
+        let text = std::fs::read_to_string(path).unwrap();
+        Some(text.trim().to_owned())
     }
 
     /// The control file of version 1, where this machine has the controller.
@@ -104,11 +115,23 @@ fn limits_reach_the_kernel() {
     let cgroup = scratch
         .create(
             "/c",
-            r#"{"memory":{"limit":67108864,"swap":134217728,"reservation":33554432,"swappiness":10},
+            r#"{"memory":{"limit":67108864,"swap":134217728,"reservation":33554432},
                 "cpu":{"shares":512,"quota":50000,"period":100000,"burst":1000,"cpus":"0","mems":"0"},
                 "pids":{"limit":17}}"#,
         )
         .unwrap();
+    // Version 2 has no such thing, and says so.
+    let swappiness = Resources::from_slice(br#"{"memory":{"swappiness":10}}"#).unwrap();
+    match cgroup.update(&swappiness) {
+        Ok(()) => assert!(scratch.host.v1_with("memory").is_some()),
+        Err(e) => assert_eq!(
+            (e.to_string().as_str(), scratch.host.mode()),
+            (
+                "memory.swappiness does not exist in cgroup v2",
+                Some(Mode::V2)
+            )
+        ),
+    }
     for (controller, file, value) in [
         ("memory", "memory.limit_in_bytes", "67108864"),
         ("memory", "memory.memsw.limit_in_bytes", "134217728"),
@@ -125,6 +148,21 @@ fn limits_reach_the_kernel() {
             assert_eq!(now, value, "{file}");
         }
     }
+    for (file, value) in [
+        ("memory.max", "67108864"),
+        ("memory.swap.max", "67108864"),
+        ("memory.low", "33554432"),
+        ("cpu.weight", "59"),
+        ("cpu.max", "50000 100000"),
+        ("cpu.max.burst", "1000"),
+        ("cpuset.cpus", "0"),
+        ("cpuset.mems", "0"),
+        ("pids.max", "17"),
+    ] {
+        if let Some(now) = scratch.read_v2("/c", file) {
+            assert_eq!(now, value, "{file}");
+        }
+    }
     // Both limits grow, then both shrink: the order of writes has to follow.
     for (limit, swap) in [(268_435_456, 536_870_912), (16_777_216, 33_554_432)] {
         let json = format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#);
@@ -134,12 +172,17 @@ fn limits_reach_the_kernel() {
         if let Some(now) = scratch.read("memory", "/c", "memory.memsw.limit_in_bytes") {
             assert_eq!(now, swap.to_string());
         }
+        if let Some(now) = scratch.read_v2("/c", "memory.swap.max") {
+            assert_eq!(now, (swap - limit).to_string());
+        }
     }
     let stats = cgroup.stats().unwrap();
-    if scratch.host.v1_with("pids").is_some() {
-        assert_eq!((stats.pids.current, stats.pids.limit), (0, 17));
-        assert_eq!(stats.memory.usage.limit, 16_777_216);
-        assert_eq!(stats.cpuset.cpus, [0]);
+    assert_eq!((stats.pids.current, stats.pids.limit), (0, 17));
+    assert_eq!(stats.memory.usage.limit, 16_777_216);
+    assert_eq!(stats.memory.swap.limit, 33_554_432);
+    assert_eq!(stats.cpuset.cpus, [0]);
+    if scratch.host.mode() == Some(Mode::V2) {
+        return;
     }
     // Out of the kernel's range, which it would clamp without a word.
     let e = cgroup

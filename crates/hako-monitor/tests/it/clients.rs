@@ -8,7 +8,7 @@ use hako_monitor::protocol::{Attach, Frame, Hello};
 use hako_monitor::{Client, Driver};
 
 use crate::Test;
-use crate::support::{Fixture, collect, eventually, read_until, start, status};
+use crate::support::{Fixture, collect, eventually, patience, read_until, start, status};
 
 pub(crate) const TESTS: &[Test] = &[
     ("clients::several", several),
@@ -138,9 +138,7 @@ fn bad_ones() {
         let mut socket = UnixStream::connect(f.config.run_dir.join("monitor.sock")).unwrap();
         socket.write_all(&bytes).unwrap();
         // Closed by the monitor, with or without words.
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .unwrap();
+        socket.set_read_timeout(Some(patience(5))).unwrap();
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).unwrap();
     }

@@ -4,7 +4,7 @@ use hako_monitor::protocol::{Frame, State};
 use hako_monitor::{Driver, Known, Ready, Stdin};
 
 use crate::Test;
-use crate::support::{Fixture, collect, eventually, kill, read_until, start, status};
+use crate::support::{Fixture, collect, eventually, kill, patience, read_until, start, status};
 
 pub(crate) const TESTS: &[Test] = &[
     ("life::whole", whole),
@@ -284,10 +284,17 @@ fn successor() {
 
 fn survivors_may_write_a_while() {
     // A process that outlives the first one, as without a pid namespace.
-    let f = Fixture::new("(sleep 0.05; echo late; exec sleep 1) & echo first; exit 5");
+    let long = patience(1);
+    let f = Fixture::new(&format!(
+        "(sleep 0.05; echo late; exec sleep {}) & echo first; exit 5",
+        long.as_secs()
+    ));
     let start = std::time::Instant::now();
     let (stdout, _, exit) = f.run();
     assert_eq!(exit.code, Some(5));
     assert_eq!(stdout, "first\nlate\n");
-    assert!(start.elapsed().as_millis() < 950, "waited for the survivor");
+    assert!(
+        start.elapsed() < long.mul_f32(0.95),
+        "waited for the survivor"
+    );
 }

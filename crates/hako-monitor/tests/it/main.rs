@@ -71,6 +71,11 @@ fn main() -> ExitCode {
         }
     });
     let failed = failed.into_inner().unwrap();
-    println!("{} tests, failed: {failed:?}", tests.len());
+    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!(
+        "test result: {word}. {} passed; {} failed: {failed:?}",
+        tests.len() - failed.len(),
+        failed.len()
+    );
     ExitCode::from(u8::from(!failed.is_empty()))
 }

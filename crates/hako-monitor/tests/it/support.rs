@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hako_monitor::protocol::{Attach, Frame, State, Status};
 use hako_monitor::{
-    CONFIG_VERSION, Client, Config, Driver, Error, Exit, Init, Log, Ready, Runtime, Stdin,
+    CONFIG_VERSION, Client, Config, Driver, Error, Exit, Init, Known, Log, Ready, Runtime, Stdin,
     read_exit,
 };
 
@@ -265,6 +265,28 @@ pub(crate) fn collect(client: &mut Client) -> Answers {
     answers
 }
 
+/// Asserts how a container ended that was not the monitor's child: as a shell
+/// shows it where the kernel keeps that with the pidfd, or the process was seen
+/// before it was reaped; else that nothing is guessed.
+#[track_caller]
+pub(crate) fn ended_elsewhere(exit: &Exit, code: i32) {
+    let told = match exit.known {
+        Known::Pidfd | Known::Proc => Some(code),
+        Known::Unknown if !kernel_keeps_statuses() => None,
+        other => panic!("{other:?}: {exit:?}"),
+    };
+    assert_eq!(exit.code, told, "{exit:?}");
+}
+
+/// Linux 6.15 has them behind PIDFD_GET_INFO.
+fn kernel_keeps_statuses() -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next().unwrap().parse::<u32>().unwrap();
+    (next(), next()) >= (6, 15)
+}
+
 /// Reads until stdout has come to hold `text`.
 pub(crate) fn read_until(client: &mut Client, text: &str) -> String {
     let mut output = String::new();
@@ -296,10 +318,17 @@ pub(crate) fn start(client: &mut Client) {
     assert_ne!(status(client).state, State::Created);
 }
 
+/// A time that is long enough, here or (`HAKO_TEST_PATIENCE`) where everything
+/// takes so many times longer.
+pub(crate) fn patience(seconds: u64) -> Duration {
+    let factor = std::env::var("HAKO_TEST_PATIENCE").map_or(1, |f| f.parse().unwrap());
+    Duration::from_secs(seconds * factor)
+}
+
 pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     let start = Instant::now();
     while !check() {
-        assert!(start.elapsed() < Duration::from_secs(20), "no {what}");
+        assert!(start.elapsed() < patience(20), "no {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -14,7 +14,7 @@ use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpabl
 
 use super::console::{Console, connect_to};
 use super::last::{Last, become_root, change_directory, own_stdio};
-use super::launch::reap;
+use super::launch::{not_forked, reap};
 use super::namespaces::{file, flag};
 use super::program::{Passed, Program};
 use super::seccomp::{self, Prepared as Filter};
@@ -136,7 +136,7 @@ pub fn start(
         }
         other => other,
     };
-    match forked.context(|| "make the process")? {
+    match forked.map_err(not_forked)? {
         Forked::Child => {
             drop(ours);
             let inside = Inside {

@@ -12,6 +12,7 @@ use hako_spec::runtime::{
 };
 use hako_sys::clone::{Forked, flags, fork};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
@@ -23,7 +24,7 @@ use super::namespaces::Namespaces;
 use super::parent::Parent;
 use super::program::Passed;
 use super::seccomp;
-use super::{check, hook, shield};
+use super::{check, delegate, hook, pids, shield};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
 use crate::rootfs::{Plan, Sources, cgroup::Own};
@@ -125,6 +126,7 @@ pub fn reap(pidfd: &OwnedFd) {
 /// Makes the container. On failure nothing of it is left.
 pub fn launch(request: Request<'_>) -> Result<Launched> {
     let bundle = text(&request.bundle)?;
+    let permission = permission(&request);
     let (config, bytes) = read_config(&request)?;
     let mut process = config
         .process
@@ -169,7 +171,10 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         .set_cgroup(&free_cgroup(&host, &cgroup_path)?);
     write_whole(&dir.file("config.json"), &bytes)?;
     dir.save(&container.saved)?;
-    let cgroup = make_cgroup(&host, &cgroup_path, &request, &config, &namespaces)?;
+    let none = Resources::default();
+    let resources = config.linux.as_ref().and_then(|l| l.resources.as_ref());
+    let resources = resources.unwrap_or(&none);
+    let cgroup = make_cgroup(&host, &cgroup_path, &request, resources, &namespaces)?;
     container.saved.set_cgroup(&cgroup);
     container.saved.cgroup_existed = cgroup.existed();
     guard.cgroup_existed = cgroup.existed();
@@ -246,6 +251,17 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         }
     }
     parent.until_ready()?;
+    if let Some(cgroup) = &guard.cgroup {
+        pids::tighten(&host, cgroup, resources)?;
+        delegate::hand_over(
+            cgroup,
+            &config,
+            &process,
+            &namespaces,
+            (&proc, container.saved.pid),
+            permission,
+        )?;
+    }
 
     dir.save(&container.saved)?;
     if let Some(path) = &request.pid_file {
@@ -345,18 +361,14 @@ fn make_cgroup(
     host: &Host,
     path: &CgroupPath,
     request: &Request<'_>,
-    config: &Config,
+    resources: &Resources,
     namespaces: &Namespaces,
 ) -> Result<Cgroup> {
-    let linux = config.linux.as_ref();
-    let none = Resources::default();
-    let resources = linux.and_then(|l| l.resources.as_ref()).unwrap_or(&none);
+    let roomy = pids::roomy(host, resources);
+    let resources = roomy.as_ref().unwrap_or(resources);
     let user = namespaces.has(NamespaceKind::User);
     let options = CgroupOptions {
-        permission: match request.rootless_cgroups {
-            true => Permission::Ignore,
-            false => Permission::Require,
-        },
+        permission: permission(request),
         devices: if user && request.rootless_cgroups {
             Devices::Skip
         } else {
@@ -368,6 +380,13 @@ fn make_cgroup(
         return Err(Error::new(format!("cgroup {path} is frozen")));
     }
     Ok(cgroup)
+}
+
+fn permission(request: &Request<'_>) -> Permission {
+    match request.rootless_cgroups {
+        true => Permission::Ignore,
+        false => Permission::Require,
+    }
 }
 
 /// The container's cgroups as a cgroup mount shows them.
@@ -431,7 +450,7 @@ fn start_process(init: Init<'_>, join: &Join) -> Result<(Channel, i32, OwnedFd)>
     if init.late_cgroup_namespace {
         wanted &= !flags::NEWCGROUP;
     }
-    let forked = fork(wanted, join.v2_dir()).context(|| "make the container's process")?;
+    let forked = fork(wanted, join.v2_dir()).map_err(not_forked)?;
     match forked {
         Forked::Child => {
             // Or it would not see when the runtime is gone.
@@ -443,6 +462,20 @@ fn start_process(init: Init<'_>, join: &Join) -> Result<(Channel, i32, OwnedFd)>
         }
         Forked::Parent { pid, pidfd } => Ok((ours, pid.as_raw_nonzero().get(), pidfd)),
     }
+}
+
+/// Why no process could be made in the container's cgroup.
+pub fn not_forked(errno: Errno) -> Error {
+    Error::from(errno).within(match errno {
+        // Who moves a process needs the right to the cgroup above both places
+        // (cgroups(7), "Delegation containment").
+        Errno::ACCESS => {
+            "make the container's process: the way from this process' cgroup to the container's \
+             leads through one that belongs to others"
+        }
+        Errno::AGAIN => "make the container's process: the limit of processes is reached",
+        _ => "make the container's process",
+    })
 }
 
 /// Lets a launched container go (run): returns when its program runs.

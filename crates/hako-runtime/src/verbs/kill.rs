@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::{Global, load, no_more};
 use crate::cli::Args;
 use crate::error::{Context, Error, Result};
+use crate::state::Container;
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     no_more(args, 2)?;
@@ -28,16 +29,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     if !matches!(status, Status::Created | Status::Running | Status::Paused) {
         return Err(container.not_running());
     }
+    // Whoever waits for the container may remove it as soon as it is hit: what
+    // is to be known of it is read before.
+    let own_pids = signal != 9 || has_own_pids(&container)?;
     let pidfd = container.pidfd()?;
     match signal::send(pidfd.as_fd(), signal) {
         Err(Errno::SRCH) => return Err(container.not_running()),
         other => other.context(|| format!("signal container {}", container.saved.id))?,
     }
     if signal == 9 {
-        let own_pids = container.config()?.linux.is_some_and(|l| {
-            l.namespace(NamespaceKind::Pid)
-                .is_some_and(|n| n.path.is_none())
-        });
         let cgroup = container.saved.cgroup();
         if !own_pids {
             // Nobody else ends with the first process.
@@ -45,10 +45,21 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         }
         if status == Status::Paused {
             // A frozen process cannot even die.
-            cgroup.thaw().context(|| "thaw the container")?;
+            match cgroup.thaw() {
+                Err(e) if e.is_missing() => {}
+                other => other.context(|| "thaw the container")?,
+            }
         }
     }
     Ok(0)
+}
+
+/// Whether all processes end with the first one.
+fn has_own_pids(container: &Container) -> Result<bool> {
+    Ok(container.config()?.linux.is_some_and(|l| {
+        l.namespace(NamespaceKind::Pid)
+            .is_some_and(|n| n.path.is_none())
+    }))
 }
 
 /// Names of signal(7) on Linux, by number from 1.

@@ -5,10 +5,15 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::harness::Bundle;
+use crate::harness::{Bundle, CGROUPS, is_unified};
 
-fn v1(b: &Bundle, controller: &str, file: &str) -> String {
-    let dir = Path::new("/sys/fs/cgroup").join(controller);
+/// A control file of the container: one of version 1 by its controller and
+/// name, or where version 2 is all that there is, the one of it.
+fn control(b: &Bundle, controller: &str, file: &str, unified: &str) -> String {
+    let (dir, file) = match is_unified() {
+        true => (CGROUPS.into(), unified),
+        false => (Path::new(CGROUPS).join(controller), file),
+    };
     let path = dir.join(b.cgroup.trim_start_matches('/')).join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text.trim().to_owned()
@@ -25,22 +30,49 @@ fn limits_are_in_the_hierarchies() {
         });
     });
     b.up();
-    assert_eq!(v1(&b, "memory", "memory.limit_in_bytes"), "67108864");
-    assert_eq!(v1(&b, "memory", "memory.soft_limit_in_bytes"), "33554432");
-    assert_eq!(v1(&b, "cpu", "cpu.shares"), "512");
-    assert_eq!(v1(&b, "cpu", "cpu.cfs_quota_us"), "50000");
-    assert_eq!(v1(&b, "cpuset", "cpuset.cpus"), "0");
-    assert_eq!(v1(&b, "pids", "pids.max"), "20");
-    let devices = v1(&b, "devices", "devices.list");
-    assert!(
-        devices.contains("c 1:3 rwm") && !devices.contains("a *:*"),
-        "{devices}"
-    );
+    // Where they are in version 1, what is there, and the same of version 2.
+    for (controller, file, value, unified, unified_value) in [
+        (
+            "memory",
+            "memory.limit_in_bytes",
+            "67108864",
+            "memory.max",
+            "67108864",
+        ),
+        (
+            "memory",
+            "memory.soft_limit_in_bytes",
+            "33554432",
+            "memory.low",
+            "33554432",
+        ),
+        ("cpu", "cpu.shares", "512", "cpu.weight", "59"),
+        (
+            "cpu",
+            "cpu.cfs_quota_us",
+            "50000",
+            "cpu.max",
+            "50000 100000",
+        ),
+        ("cpuset", "cpuset.cpus", "0", "cpuset.cpus", "0"),
+        ("pids", "pids.max", "20", "pids.max", "20"),
+    ] {
+        let value = if is_unified() { unified_value } else { value };
+        assert_eq!(control(&b, controller, file, unified), value, "{file}");
+    }
+    if !is_unified() {
+        let devices = control(&b, "devices", "devices.list", "");
+        assert!(
+            devices.contains("c 1:3 rwm") && !devices.contains("a *:*"),
+            "{devices}"
+        );
+    }
     let pid = b.pid().to_string();
     for controller in [
         "memory", "cpu", "cpuset", "pids", "devices", "freezer", "blkio", "unified",
     ] {
-        assert_eq!(v1(&b, controller, "cgroup.procs"), pid, "{controller}");
+        let procs = control(&b, controller, "cgroup.procs", "cgroup.procs");
+        assert_eq!(procs, pid, "{controller}");
     }
     assert_eq!(
         b.exec(&["cat", "/proc/self/cgroup"]).ok(),
@@ -77,9 +109,11 @@ fn user_namespaces_have_their_cgroups_as_well() {
         c["linux"]["resources"]["pids"] = json!({ "limit": 21 });
     });
     b.up();
-    assert_eq!(v1(&b, "pids", "pids.max"), "21");
-    assert_eq!(v1(&b, "pids", "cgroup.procs"), b.pid().to_string());
-    assert_eq!(v1(&b, "unified", "cgroup.procs"), b.pid().to_string());
+    assert_eq!(control(&b, "pids", "pids.max", "pids.max"), "21");
+    for hierarchy in ["pids", "unified"] {
+        let procs = control(&b, hierarchy, "cgroup.procs", "cgroup.procs");
+        assert_eq!(procs, b.pid().to_string(), "{hierarchy}");
+    }
     b.exec(&["true"]).ok();
 }
 
@@ -90,7 +124,7 @@ fn exec_in_a_cgroup_below() {
     for dir in b.cgroups() {
         fs::create_dir(dir.join("sub")).unwrap();
         let cpuset = dir.join("cpuset.cpus");
-        if cpuset.exists() && !dir.starts_with("/sys/fs/cgroup/unified") {
+        if cpuset.exists() && !is_unified() && !dir.starts_with("/sys/fs/cgroup/unified") {
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 fs::copy(dir.join(file), dir.join("sub").join(file)).unwrap();
             }

@@ -11,8 +11,40 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// The runtime.
-pub const BIN: &str = env!("CARGO_BIN_EXE_hako-runtime");
+/// The runtime: the one that `HAKO_RUNTIME` names, or else cargo's.
+pub const BIN: Bin = Bin;
+
+/// The path of a program, known when the tests run.
+#[derive(Debug, Clone, Copy)]
+pub struct Bin;
+
+impl Bin {
+    pub fn path(self) -> &'static str {
+        static PATH: OnceLock<String> = OnceLock::new();
+        PATH.get_or_init(|| {
+            let named = std::env::var("HAKO_RUNTIME");
+            named.unwrap_or_else(|_| env!("CARGO_BIN_EXE_hako-runtime").to_owned())
+        })
+    }
+}
+
+impl std::fmt::Display for Bin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.path())
+    }
+}
+
+impl AsRef<std::ffi::OsStr> for Bin {
+    fn as_ref(&self) -> &std::ffi::OsStr {
+        self.path().as_ref()
+    }
+}
+
+impl AsRef<Path> for Bin {
+    fn as_ref(&self) -> &Path {
+        self.path().as_ref()
+    }
+}
 
 const APPLETS: &[&str] = &[
     "sh", "cat", "chroot", "cut", "dd", "echo", "env", "false", "find", "grep", "head", "hostname",
@@ -21,8 +53,15 @@ const APPLETS: &[&str] = &[
     "uname", "unshare", "wc", "who",
 ];
 
+/// How many times longer everything takes than on real hardware.
+pub fn patience() -> u32 {
+    std::env::var("HAKO_TEST_PATIENCE").map_or(1, |f| f.parse().unwrap())
+}
+
 /// No single command takes longer, on however busy a machine.
-const LIMIT: Duration = Duration::from_secs(100);
+fn limit() -> Duration {
+    Duration::from_secs(100) * patience()
+}
 
 /// What a command has done.
 #[derive(Debug)]
@@ -325,6 +364,14 @@ impl Bundle {
     }
 }
 
+/// Where the hierarchies are.
+pub const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// Whether version 2 is all that there is of cgroups.
+pub fn is_unified() -> bool {
+    Path::new(CGROUPS).join("cgroup.controllers").exists()
+}
+
 /// The directories called `path` below the hierarchies' mounts.
 pub fn cgroup_dirs(path: &str) -> Vec<PathBuf> {
     let all = fs::read_dir("/sys/fs/cgroup").unwrap();
@@ -349,7 +396,7 @@ impl Drop for Bundle {
 
 fn wait(child: &mut Child) -> Option<ExitStatus> {
     let start = Instant::now();
-    while start.elapsed() < LIMIT {
+    while start.elapsed() < limit() {
         if let Some(status) = child.try_wait().unwrap() {
             return Some(status);
         }
@@ -370,7 +417,7 @@ fn code(status: &ExitStatus) -> Option<i32> {
 pub fn until(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < LIMIT, "it does not happen");
+        assert!(start.elapsed() < limit(), "it does not happen");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,10 +1,11 @@
 //! create, start, state, kill, delete, run, exec, list and what goes wrong.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::json;
 
-use crate::harness::{Bundle, until};
+use crate::harness::{BIN, Bundle, CGROUPS, is_unified, patience, until};
 
 #[test]
 fn run_tells_the_exit_status() {
@@ -31,6 +32,31 @@ fn run_of_a_killed_container_tells_the_signal() {
     until(|| b.call(&["state", &b.id]).code == 0 && b.status() == "running");
     b.call(&["kill", &b.id, "KILL"]).ok();
     assert_eq!(run.wait().unwrap().code(), Some(137));
+}
+
+/// Whoever waits for it removes it while `kill` is still at work.
+#[test]
+fn kill_of_a_container_that_is_gone_at_once() {
+    for paused in [false, true] {
+        let b = Bundle::sleeper();
+        let dir = b.dir.path().to_str().unwrap().to_owned();
+        let mut run = b.command(&["run", "--bundle", &dir, &b.id]);
+        let mut run = run.spawn().unwrap();
+        until(|| b.call(&["state", &b.id]).code == 0 && b.status() == "running");
+        if paused {
+            b.call(&["pause", &b.id]).ok();
+        }
+        let delay = 500_000 * patience();
+        let mut kill = std::process::Command::new("strace");
+        kill.args(["-o", "/dev/null", "-e", "trace=pidfd_send_signal", "-e"])
+            .arg(format!("inject=pidfd_send_signal:delay_exit={delay}"))
+            .arg(BIN)
+            .arg("--root")
+            .arg(b.records())
+            .args(["kill", &b.id, "KILL"]);
+        b.finish(kill).ok();
+        assert_eq!(run.wait().unwrap().code(), Some(137), "{paused}");
+    }
 }
 
 #[test]
@@ -511,10 +537,11 @@ fn a_cgroup_in_use_is_nobodys() {
 fn a_cgroup_that_was_there_stays() {
     let b = Bundle::new();
     let inner = b.cgroup.trim_start_matches('/');
-    let freezer = std::path::Path::new("/sys/fs/cgroup/freezer").join(inner);
-    fs::create_dir_all(&freezer).unwrap();
+    let hierarchy = if is_unified() { "" } else { "freezer" };
+    let there = Path::new(CGROUPS).join(hierarchy).join(inner);
+    fs::create_dir_all(&there).unwrap();
     b.run().ok();
-    assert!(freezer.is_dir());
+    assert!(there.is_dir());
     for dir in b.cgroups() {
         fs::remove_dir(dir).unwrap();
     }

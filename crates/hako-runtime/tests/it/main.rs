@@ -22,4 +22,5 @@ mod robust;
 mod rootless;
 mod security;
 mod terminal;
+mod unified;
 mod update;

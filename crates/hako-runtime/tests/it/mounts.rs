@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{BIN, Bundle};
+use crate::harness::{BIN, Bundle, is_unified};
 
 fn data(b: &Bundle) -> std::path::PathBuf {
     let dir = b.path("data");
@@ -395,8 +395,18 @@ fn no_pivot_works_as_well() {
 
 #[test]
 fn the_cgroup_mount_shows_the_own_groups() {
-    let script = "cat /sys/fs/cgroup/pids/pids.max; ls /sys/fs/cgroup; mkdir /sys/fs/cgroup/pids/x 2>/dev/null || echo ro; cat /proc/self/cgroup | cut -d: -f3 | sort -u";
-    let b = Bundle::sh(script)
+    // Version 1 has a directory for each controller.
+    let pids = if is_unified() { "." } else { "pids" };
+    let script = format!(
+        "cd /sys/fs/cgroup; cat {pids}/pids.max; ls; mkdir {pids}/x 2>/dev/null || echo ro; \
+         cat /proc/self/cgroup | cut -d: -f3 | sort -u"
+    );
+    let shown = if is_unified() {
+        ["memory.current", "cgroup.freeze"]
+    } else {
+        ["memory", "freezer"]
+    };
+    let b = Bundle::sh(&script)
         .mount(
             "cgroup",
             "/sys/fs/cgroup",
@@ -409,7 +419,7 @@ fn the_cgroup_mount_shows_the_own_groups() {
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines.first(), Some(&"42"), "{out}");
     assert!(
-        lines.contains(&"memory") && lines.contains(&"freezer") && lines.contains(&"ro"),
+        shown.iter().all(|name| lines.contains(name)) && lines.contains(&"ro"),
         "{out}"
     );
     assert_eq!(lines.last(), Some(&"/"), "{out}");

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{BIN, Bundle, until};
+use crate::harness::{BIN, Bundle, patience, until};
 
 /// A copy of the runtime that an attack may destroy.
 fn copy_of_runtime(b: &Bundle) -> PathBuf {
@@ -126,13 +126,25 @@ fn cve_2019_5736_a_hook_in_the_container_is_never_the_hosts_binary() {
 
 /// Takes hold of the executable of every process that appears, waits until
 /// that is over, and tries to write to it.
+fn watcher() -> Bundle {
+    // So long that the slowed process is through when the wait is over.
+    let wait = 600 * patience();
+    let wait = format!("sleep {}.{:03}", wait / 1000, wait % 1000);
+    Bundle::sh(&WATCHER.replace("WAIT", &wait))
+}
+
 const WATCHER: &str = "echo up; while :; do for p in /proc/[0-9]*; do \
     case $p in /proc/1) continue;; esac; \
     l=$(readlink $p/exe) || { [ -e $p/stat ] && grep -q hako $p/stat && echo hidden; continue; }; \
     case $l in *busybox*|*hako-stub*) continue;; esac; \
     ls -l $p/fd; [ -e $p/root/etc/shadow ] && echo OUTSIDE; \
-    ( exec 3<$p/exe && sleep 0.6 && { echo evil >> /proc/self/fd/3; } 2>&1 && echo PWNED ); \
+    ( exec 3<$p/exe && WAIT && { echo evil >> /proc/self/fd/3; } 2>&1 && echo PWNED ); \
     done; done";
+
+/// For strace: so slow that a watcher has the time to look.
+fn slow_setsid() -> String {
+    format!("inject=setsid:delay_enter={}", 1_500_000 * patience())
+}
 
 /// `exec` under a watcher, slowed down while its process is in the container's
 /// pid namespace.
@@ -144,7 +156,7 @@ fn watched_exec(b: &Bundle) -> String {
     let mut command = Command::new("strace");
     command
         .args(["-f", "-o", "/dev/null", "-e", "trace=setsid"])
-        .args(["-e", "inject=setsid:delay_enter=1500000"])
+        .args(["-e", &slow_setsid()])
         .arg(&runtime)
         .arg("--root")
         .arg(b.records())
@@ -152,7 +164,7 @@ fn watched_exec(b: &Bundle) -> String {
         .stdin(Stdio::null());
     let done = b.finish(command);
     done.ok();
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    std::thread::sleep(std::time::Duration::from_millis(800) * patience());
     assert!(
         fs::read(&runtime).unwrap() == before,
         "the binary was written"
@@ -164,7 +176,7 @@ fn watched_exec(b: &Bundle) -> String {
 /// process while `exec` sets it up.
 #[test]
 fn cve_2019_5736_a_tracer_inside_cannot_write_the_hosts_binary() {
-    let b = Bundle::sh(WATCHER).edit(|c| {
+    let b = watcher().edit(|c| {
         for set in ["bounding", "permitted", "effective"] {
             c["process"]["capabilities"][set] = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
         }
@@ -232,7 +244,7 @@ fn cve_2019_5736_later_watchers_are_watchers_too() {
 #[test]
 fn cve_2019_5736_without_that_capability_there_is_nothing_to_see() {
     for user_namespace in [false, true] {
-        let mut b = Bundle::sh(WATCHER).edit(|c| {
+        let mut b = watcher().edit(|c| {
             for set in ["bounding", "permitted", "effective"] {
                 c["process"]["capabilities"][set] = match user_namespace {
                     true => json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"]),
@@ -256,7 +268,7 @@ fn cve_2019_5736_without_that_capability_there_is_nothing_to_see() {
 /// way while it is made.
 #[test]
 fn cve_2019_5736_a_tracer_in_a_shared_pid_namespace_cannot_write_it_either() {
-    let watcher = Bundle::sh(WATCHER).edit(|c| {
+    let watcher = watcher().edit(|c| {
         for set in ["bounding", "permitted", "effective"] {
             c["process"]["capabilities"][set] = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
         }
@@ -269,14 +281,14 @@ fn cve_2019_5736_a_tracer_in_a_shared_pid_namespace_cannot_write_it_either() {
     let mut command = Command::new("strace");
     command
         .args(["-f", "-o", "/dev/null", "-e", "trace=setsid"])
-        .args(["-e", "inject=setsid:delay_enter=1500000"])
+        .args(["-e", &slow_setsid()])
         .arg(&runtime)
         .arg("--root")
         .arg(b.records())
         .args(["run", "-b", b.dir.path().to_str().unwrap(), &b.id])
         .stdin(Stdio::null());
     b.finish(command).ok();
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    std::thread::sleep(std::time::Duration::from_millis(800) * patience());
     assert!(
         fs::read(&runtime).unwrap() == before,
         "the binary was written"
@@ -302,7 +314,7 @@ fn cve_2024_21626_the_directory_is_never_the_hosts() {
             let script = format!("exec {number}<{dir}; exec \"$@\"");
             let mut command = Command::new("bash");
             command
-                .args(["-c", &script, "x", BIN, "--root"])
+                .args(["-c", &script, "x", BIN.path(), "--root"])
                 .arg(b.records());
             command.args(["exec", "--cwd", &cwd, &b.id, "pwd"]);
             let out = b.finish(command);
@@ -322,7 +334,7 @@ fn cve_2024_21626_the_directory_is_never_the_hosts() {
         let b = Bundle::sh("pwd").edit(|c| c["process"]["cwd"] = json!(cwd));
         symlink("/proc/self/fd/7", b.rootfs().join("link")).unwrap();
         command
-            .args(["-c", &script, "x", BIN, "--root"])
+            .args(["-c", &script, "x", BIN.path(), "--root"])
             .arg(b.records());
         command.args(["run", "-b", b.dir.path().to_str().unwrap(), &b.id]);
         let out = b.finish(command);
@@ -546,7 +558,13 @@ fn a_linked_passwd_is_not_the_hosts() {
     fs::remove_file(b.rootfs().join("etc/passwd")).unwrap();
     symlink("/proc/self/fd/9", b.rootfs().join("etc/passwd")).unwrap();
     let mut command = Command::new("bash");
-    command.args(["-c", "exec 9</etc/passwd; exec \"$@\"", "x", BIN, "--root"]);
+    command.args([
+        "-c",
+        "exec 9</etc/passwd; exec \"$@\"",
+        "x",
+        BIN.path(),
+        "--root",
+    ]);
     command
         .arg(b.records())
         .args(["run", "-b", b.dir.path().to_str().unwrap(), &b.id]);

@@ -13,6 +13,7 @@ mod foreground;
 mod images;
 mod killed;
 mod lifecycle;
+mod limits;
 mod network;
 mod options;
 mod packages;

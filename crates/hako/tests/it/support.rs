@@ -6,8 +6,17 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+/// A time that is long enough, here or (`HAKO_TEST_PATIENCE`) where everything
+/// takes so many times longer.
+pub(crate) fn patience(seconds: u64) -> Duration {
+    let factor = std::env::var("HAKO_TEST_PATIENCE").map_or(1, |f| f.parse().unwrap());
+    Duration::from_secs(seconds * factor)
+}
+
 /// Longest that one command may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+fn limit() -> Duration {
+    patience(60)
+}
 
 /// The program under test; its runtime must lie beside it.
 pub(crate) fn hako() -> PathBuf {
@@ -37,10 +46,22 @@ pub(crate) fn must(program: &str, args: &[&str]) {
 }
 
 /// A layout with the image `bb`: busybox under the names that tests use.
+/// `HAKO_TEST_CACHE` names a directory where the next test finds it again.
 pub(crate) fn layout() -> &'static Path {
-    static LAYOUT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    static LAYOUT: OnceLock<(Option<tempfile::TempDir>, PathBuf)> = OnceLock::new();
     let (_, path) = LAYOUT.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
+        let cache = std::env::var_os("HAKO_TEST_CACHE").map(PathBuf::from);
+        let kept = cache.as_ref().map(|cache| cache.join("layout"));
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.exists()) {
+            return (None, kept.clone());
+        }
+        let dir = match &cache {
+            Some(cache) => {
+                std::fs::create_dir_all(cache).unwrap();
+                tempfile::tempdir_in(cache).unwrap()
+            }
+            None => tempfile::tempdir().unwrap(),
+        };
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         let image = format!("{}:bb", at("layout"));
         must("umoci", &["init", "--layout", &at("layout")]);
@@ -63,7 +84,16 @@ pub(crate) fn layout() -> &'static Path {
         let config = ["--config.cmd=sh", "--config.env=PATH=/bin", "--config.label=from=image"];
         must("umoci", &[&["config", "--image", &image][..], &config].concat());
         let path = dir.path().join("layout");
-        (dir, path)
+        match kept {
+            Some(kept) => {
+                // Another test may have been quicker with the same.
+                if let Err(e) = std::fs::rename(&path, &kept) {
+                    assert!(kept.exists(), "{e}");
+                }
+                (None, kept)
+            }
+            None => (Some(dir), path),
+        }
     });
     path
 }
@@ -208,7 +238,7 @@ impl World {
 
     /// Waits until what a command prints is as it should be.
     pub(crate) fn until(&self, args: &[&str], good: impl Fn(&str) -> bool) -> String {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + limit();
         loop {
             let out = self.run(args).out;
             if good(&out) {
@@ -258,7 +288,7 @@ pub(crate) fn finish(child: Child) -> Result {
     let pid = rustix::process::Pid::from_child(&child);
     let (done, is_done) = std::sync::mpsc::channel::<()>();
     let guard = std::thread::spawn(move || {
-        let late = is_done.recv_timeout(PATIENCE).is_err();
+        let late = is_done.recv_timeout(limit()).is_err();
         if late {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
@@ -268,7 +298,8 @@ pub(crate) fn finish(child: Child) -> Result {
     let _ = done.send(());
     assert!(
         !guard.join().unwrap(),
-        "took more than {PATIENCE:?}: {:?}",
+        "took more than {:?}: {:?}",
+        limit(),
         Result::from(output)
     );
     Result::from(output)

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{World, finish, hako};
+use crate::support::{World, finish, hako, patience};
 
 /// A user's terminal of 33 rows and 77 columns with a shell command in it, in
 /// which `hako` is this world's.
@@ -50,7 +50,7 @@ impl Terminal {
 
     /// Waits until this text was shown after the last one that was waited for.
     fn expect(&mut self, text: &str) {
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + patience(30);
         loop {
             if let Some(at) = self.seen.find(text) {
                 self.seen.drain(..at + text.len());

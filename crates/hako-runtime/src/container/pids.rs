@@ -1,0 +1,65 @@
+//! A limit of processes that leaves no room for the set-up. With version 2 a
+//! process is born in its cgroup, and a first stage makes a second one there:
+//! the kernel refuses both where the limit is 0 or 1, which are limits as good
+//! as any (config-linux.md, "PIDs"). So these come into force a moment before
+//! the program starts; what is over a limit then is not killed for it.
+
+use hako_cgroup::{Cgroup, Host};
+use hako_spec::runtime::{Pids, Resources};
+
+use crate::error::{Context, Result};
+
+/// What the first stage and the container's process need.
+const ROOM: i64 = 2;
+
+/// The resources to set up with, where they differ from those in the end.
+pub fn roomy(host: &Host, resources: &Resources) -> Option<Resources> {
+    let limit = resources.pids.as_ref()?.limit?;
+    if !(0..ROOM).contains(&limit) || host.v2.is_none() || host.v1_with("pids").is_some() {
+        return None;
+    }
+    let mut roomy = resources.clone();
+    roomy.pids = Some(Pids {
+        limit: Some(ROOM),
+        ..Pids::default()
+    });
+    Some(roomy)
+}
+
+/// Sets the limit that [`roomy`] has put off.
+pub fn tighten(host: &Host, cgroup: &Cgroup, resources: &Resources) -> Result<()> {
+    if roomy(host, resources).is_none() {
+        return Ok(());
+    }
+    let last = Resources {
+        pids: resources.pids.clone(),
+        ..Resources::default()
+    };
+    cgroup
+        .update(&last)
+        .context(|| "limit the number of processes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_smallest_limits_of_version_two() {
+        let v2 = Host::parse(b"30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+        let v1 = Host::parse(b"30 23 0:26 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n");
+        let room = |host: &Host, limit: i64| {
+            let json = format!(r#"{{"pids":{{"limit":{limit}}},"cpu":{{"shares":7}}}}"#);
+            let resources = Resources::from_slice(json.as_bytes()).unwrap();
+            let roomy = roomy(host, &resources)?;
+            assert_eq!(roomy.cpu, resources.cpu);
+            roomy.pids.unwrap().limit
+        };
+        assert_eq!(
+            [-1, 0, 1, 2].map(|n| room(&v2, n)),
+            [None, Some(2), Some(2), None]
+        );
+        assert_eq!([-1, 0, 1, 2].map(|n| room(&v1, n)), [None; 4]);
+        assert_eq!(roomy(&v2, &Resources::default()), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! What the guest reports, for a person.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::vm::plan::{Event, Test};
+use crate::vm::qemu::Running;
+
+/// No longer than this does a guest that lives say nothing: a test is over, or
+/// killed, before.
+const SILENCE: Duration = Duration::from_secs(super::TEST_TIMEOUT + 120);
+
+/// The events so far.
+pub(crate) struct Report {
+    kernel: String,
+    start: Instant,
+    passed: usize,
+    failed: Vec<String>,
+    left_out: Vec<(String, String)>,
+}
+
+impl Report {
+    pub(crate) fn new(kernel: &str) -> Self {
+        Report {
+            kernel: kernel.to_owned(),
+            start: Instant::now(),
+            passed: 0,
+            failed: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Prints events as they come, until the guest is done.
+    pub(crate) fn follow(&mut self, running: &mut Running) -> Result<()> {
+        while let Some(event) = running.next(SILENCE)? {
+            match event {
+                Event::Up {
+                    kernel,
+                    controllers,
+                } => eprintln!(
+                    "  up after {:.0} s: Linux {kernel}, cgroup v2 with {controllers}",
+                    self.start.elapsed().as_secs_f64()
+                ),
+                Event::Suite { name, tests } => eprintln!("  {name}: {tests} tests"),
+                Event::Test(test) => self.test(test),
+                Event::LeftOut { name, reason } => self.left_out.push((name, reason)),
+                Event::Error(text) => bail!("in the guest: {text}"),
+                Event::Done => return Ok(()),
+            }
+        }
+        bail!("the machine went off before the tests were done")
+    }
+
+    fn test(&mut self, test: Test) {
+        let word = if test.failure.is_none() {
+            "PASS"
+        } else {
+            "FAIL"
+        };
+        eprintln!("    {word} [{:>8.3}s] {}", test.seconds, test.name);
+        match &test.failure {
+            None => self.passed += 1,
+            Some(failure) => {
+                println!("---- {failure}\n{}\n----", test.output.trim_end());
+                self.failed.push(test.name);
+            }
+        }
+    }
+
+    /// Prints the summary.
+    pub(crate) fn finish(&self, complete: bool) -> ExitCode {
+        if !self.failed.is_empty() {
+            println!("\nfailures:");
+        }
+        for name in &self.failed {
+            println!("    {name}");
+        }
+        if !self.left_out.is_empty() {
+            println!("\nleft out:");
+        }
+        for (name, reason) in &self.left_out {
+            println!("    {name}: {reason}");
+        }
+        let good = complete && self.failed.is_empty() && self.passed > 0;
+        println!(
+            "\nvm-test: {}. Linux {}: {} passed, {} failed, {} left out; {:.0} s{}",
+            if good { "ok" } else { "FAILED" },
+            self.kernel,
+            self.passed,
+            self.failed.len(),
+            self.left_out.len(),
+            self.start.elapsed().as_secs_f64(),
+            if complete { "" } else { ", and not done" }
+        );
+        if good {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
