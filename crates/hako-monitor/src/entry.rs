@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use hako_cgroup::{Cgroup, CgroupPath, Devices, Host, Join, Options, Permission};
 use hako_spec::runtime::Resources;
@@ -16,6 +17,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::client::Client;
 use crate::config::Config;
 use crate::container::{self, Container, Process};
 use crate::error::{Error, Result};
@@ -263,7 +265,7 @@ fn begin(
     detach(join)?;
     let signals = hako_sys::signal::block_all().map_err(Error::system("block signals"))?;
     let run_dir = Dir::open(&config.run_dir)?;
-    let lock = lock(&run_dir)?;
+    let lock = lock(&run_dir, config.adopt)?;
     let mut journal = Journal::open(dir)?;
     let mut logger = Logger::open(&config.log)?;
     let container = if config.adopt {
@@ -342,17 +344,33 @@ fn take(monitor: &mut Monitor, container: Container) {
     }
 }
 
-/// One monitor a container: the lock dies with its holder.
-fn lock(run_dir: &Dir) -> Result<OwnedFd> {
+/// How long the kernel may take to let go of a killed monitor's lock: its socket
+/// is closed a moment before.
+const DYING: Duration = Duration::from_secs(2);
+
+/// One monitor a container: the lock dies with its holder, which a successor
+/// waits for.
+fn lock(run_dir: &Dir, adopt: bool) -> Result<OwnedFd> {
     let path = run_dir.path.join("monitor.lock");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let fd = rustix::fs::openat(run_dir, "monitor.lock", flags, Mode::from_raw_mode(0o600))
         .map_err(Error::path("open", &path))?;
-    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(fd),
-        Err(Errno::WOULDBLOCK) => Err(Error::Refused(
-            "this container has a living monitor already".to_owned(),
-        )),
-        Err(e) => Err(Error::path("lock", path)(e)),
+    let start = Instant::now();
+    loop {
+        match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(fd),
+            // One that answers will not die of this.
+            Err(Errno::WOULDBLOCK)
+                if adopt && start.elapsed() < DYING && Client::connect(&run_dir.path).is_err() =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Error::Refused(
+                    "this container has a living monitor already".to_owned(),
+                ));
+            }
+            Err(e) => return Err(Error::path("lock", path)(e)),
+        }
     }
 }

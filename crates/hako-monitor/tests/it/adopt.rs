@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("adopt::while_it_writes", while_it_writes),
     ("adopt::kept_stdin", kept_stdin),
     ("adopt::created_only", created_only),
+    ("adopt::of_one_that_is_dying", of_one_that_is_dying),
     ("adopt::too_late", too_late),
     ("adopt::only_one", only_one),
 ];
@@ -72,10 +73,11 @@ fn kept_stdin() {
     client.send(&Frame::StdinEof).unwrap();
     drop(client);
     kill_monitor(&f);
-    assert!(matches!(
-        adopt(&mut f),
-        Ready::Adopted { running: true, .. }
-    ));
+    let ready = adopt(&mut f);
+    assert!(
+        matches!(ready, Ready::Adopted { running: true, .. }),
+        "{ready:?}"
+    );
     let mut client = f.attached(true);
     client.send_stdin(b"two\n").unwrap();
     read_until(&mut client, "two\n");
@@ -93,10 +95,11 @@ fn created_only() {
     let mut f = Fixture::new("echo hello");
     f.create();
     kill_monitor(&f);
-    assert!(matches!(
-        adopt(&mut f),
-        Ready::Adopted { running: true, .. }
-    ));
+    let ready = adopt(&mut f);
+    assert!(
+        matches!(ready, Ready::Adopted { running: true, .. }),
+        "{ready:?}"
+    );
     let mut client = f.attached(false);
     assert_eq!(status(&mut f.client()).state, State::Created);
     client.send(&Frame::Start).unwrap();
@@ -106,6 +109,26 @@ fn created_only() {
         "{answers:?}"
     );
     ended_elsewhere(&answers.exit.unwrap(), 0);
+}
+
+/// The kernel closes a killed monitor's socket before it lets go of its lock.
+fn of_one_that_is_dying() {
+    use rustix::fs::{FlockOperation, flock};
+    let mut f = Fixture::new("exec sleep 60");
+    f.create();
+    kill_monitor(&f);
+    let lock = std::fs::File::open(f.config.run_dir.join("monitor.lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let dying = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        drop(lock);
+    });
+    let ready = adopt(&mut f);
+    dying.join().unwrap();
+    assert!(
+        matches!(ready, Ready::Adopted { running: true, .. }),
+        "{ready:?}"
+    );
 }
 
 /// The container ends while nobody looks.
