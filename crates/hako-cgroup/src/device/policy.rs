@@ -76,13 +76,20 @@ impl Exception {
         (self.kind, self.major, self.minor) == (other.kind, other.major, other.minor)
     }
 
-    /// Whether this one covers every device of `other`, and more.
-    fn covers_more(&self, other: &Self) -> bool {
+    /// Whether this one covers every device of `other`.
+    fn covers(&self, other: &Self) -> bool {
         let covers = |mine: Option<u32>, theirs| mine.is_none() || mine == theirs;
         self.kind == other.kind
             && covers(self.major, other.major)
             && covers(self.minor, other.minor)
-            && !self.same_devices(other)
+    }
+
+    /// Whether some device is covered by both.
+    fn meets(&self, other: &Self) -> bool {
+        let meets = |mine: Option<u32>, theirs: Option<u32>| {
+            mine.is_none() || theirs.is_none() || mine == theirs
+        };
+        self.kind == other.kind && meets(self.major, other.major) && meets(self.minor, other.minor)
     }
 }
 
@@ -121,7 +128,7 @@ impl Policy {
     /// Folds the rules, from "nothing is allowed" on.
     ///
     /// A rule for all devices and all uses sets the default and drops the
-    /// exceptions. Taking away part of what a wider exception covers is an
+    /// exceptions. Taking away part of what another exception covers is an
     /// error: version 1 of the kernel would ignore it in silence, and leave
     /// the device open.
     pub fn build(rules: &[DeviceRule]) -> Result<Self> {
@@ -199,7 +206,7 @@ impl Policy {
         if let Some(wider) = self
             .exceptions
             .iter()
-            .find(|e| e.covers_more(gone) && e.access.overlaps(gone.access))
+            .find(|e| e.meets(gone) && !gone.covers(e) && e.access.overlaps(gone.access))
         {
             return Err(format!(
                 "({gone}) cannot take back a part of what an earlier rule ({wider}) covers"
@@ -207,7 +214,7 @@ impl Policy {
         }
         for exception in &mut self.exceptions {
             // Also those that the wider rule covers whole.
-            if exception.same_devices(gone) || gone.covers_more(exception) {
+            if gone.covers(exception) {
                 exception.access = exception.access.without(gone.access);
             }
         }
@@ -277,6 +284,19 @@ mod tests {
         .unwrap();
         assert!(!allow);
         assert_eq!(list, ["c 1:3 w", "b 8:* rm"]);
+    }
+
+    /// All of major 0 and all with minor 1 have one device in common.
+    #[test]
+    fn rules_that_cross() {
+        let error = build(&[(true, "a 0:* w"), (false, "a *:1 w")]).unwrap_err();
+        assert!(error.to_string().contains("devices[1]"), "{error}");
+        let error = build(&[(true, "a *:* rwm"), (false, "c 0:* w"), (true, "c *:1 w")]);
+        assert!(error.is_err());
+        // They have no use in common, or no device.
+        build(&[(true, "c 0:* w"), (false, "c *:1 r")]).unwrap();
+        build(&[(true, "c 0:* w"), (false, "b *:1 w")]).unwrap();
+        build(&[(true, "c 0:2 w"), (false, "c *:1 w")]).unwrap();
     }
 
     #[test]
