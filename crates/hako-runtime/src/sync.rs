@@ -2,8 +2,10 @@
 //! a socket pair, or for `start` a connection to the socket on which a created
 //! container waits. Messages keep their bounds (`SOCK_SEQPACKET`).
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 
@@ -34,7 +36,11 @@ pub enum Message {
 
 /// One end of the channel.
 #[derive(Debug)]
-pub struct Channel(OwnedFd);
+pub struct Channel {
+    socket: OwnedFd,
+    /// What was said before it was its turn.
+    early: RefCell<Option<Message>>,
+}
 
 /// Longest message; texts of errors are cut to it.
 const MAX: usize = 16 << 10;
@@ -49,24 +55,27 @@ impl Channel {
             None,
         )
         .context(|| "make a socket pair")?;
-        Ok((Channel(a), Channel(b)))
+        Ok((Channel::new(a), Channel::new(b)))
     }
 
     /// Takes a connected socket.
     pub fn new(socket: OwnedFd) -> Self {
-        Channel(socket)
+        Channel {
+            socket,
+            early: RefCell::new(None),
+        }
     }
 
     /// The socket.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 
     /// Makes this channel, with its descriptor's number, another connection.
     pub fn replace(&mut self, by: &OwnedFd) -> Result<()> {
         Ok(rustix::io::dup3(
             by,
-            &mut self.0,
+            &mut self.socket,
             rustix::io::DupFlags::CLOEXEC,
         )?)
     }
@@ -89,16 +98,47 @@ impl Channel {
         bytes.truncate(MAX);
         // write(2), which nearly every seccomp filter allows; SIGPIPE is
         // ignored (by Rust's start-up) for as long as a lost listener matters.
-        rustix::io::write(&self.0, &bytes)
+        rustix::io::write(&self.socket, &bytes)
             .map(|_| ())
             .context(|| "tell the other side")
     }
 
+    /// Waits for the next message of a first stage, whose pidfd is `stage`. The
+    /// process that it makes may be quicker than its stage's word of it: what
+    /// that says is kept for [`receive`](Self::receive), but for a failure. A
+    /// stage that ends without that word has closed the channel.
+    pub fn receive_from_stage(&self, stage: &OwnedFd) -> Result<Message> {
+        loop {
+            match self.hear()? {
+                early @ (Message::Hooks | Message::Ready) => {
+                    self.early.replace(Some(early));
+                }
+                message => return Ok(message),
+            }
+            let mut ready = [
+                PollFd::new(&self.socket, PollFlags::IN),
+                PollFd::new(stage, PollFlags::IN),
+            ];
+            rustix::io::retry_on_intr(|| poll(&mut ready, None))
+                .context(|| "wait for the stage")?;
+            if ready[0].revents().is_empty() {
+                return Ok(Message::Closed);
+            }
+        }
+    }
+
     /// Waits for the next message.
     pub fn receive(&self) -> Result<Message> {
+        match self.early.take() {
+            Some(message) => Ok(message),
+            None => self.hear(),
+        }
+    }
+
+    fn hear(&self) -> Result<Message> {
         let mut buffer = [0u8; MAX];
         let len = loop {
-            match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
+            match recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
                 Ok((_, len)) => break len,
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) => break 0,
@@ -162,6 +202,30 @@ pub fn not_executed(program: &str, errno: Errno) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_may_be_quicker_than_its_stage() {
+        let me = rustix::process::getpid();
+        let living = rustix::process::pidfd_open(me, rustix::process::PidfdFlags::empty()).unwrap();
+        let (a, b) = Channel::pair().unwrap();
+        a.send(&Message::Ready).unwrap();
+        a.send(&Message::Pid(7)).unwrap();
+        assert!(matches!(
+            b.receive_from_stage(&living).unwrap(),
+            Message::Pid(7)
+        ));
+        assert!(matches!(b.receive().unwrap(), Message::Ready));
+        // A stage that is gone says nothing any more.
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let dead = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        child.wait().unwrap();
+        a.send(&Message::Hooks).unwrap();
+        assert!(matches!(
+            b.receive_from_stage(&dead).unwrap(),
+            Message::Closed
+        ));
+    }
 
     #[test]
     fn messages_arrive_as_sent() {

@@ -173,7 +173,7 @@ pub fn start(
 
 /// Waits for the stage's child, which is this process' as well.
 fn follow_stage(channel: &Channel, stage: &OwnedFd) -> Result<(i32, OwnedFd)> {
-    let message = channel.receive();
+    let message = channel.receive_from_stage(stage);
     reap(stage);
     let number = match message? {
         Message::Pid(number) => number,

@@ -66,7 +66,7 @@ impl Parent<'_> {
             .take()
             .ok_or_else(|| Error::new("the first stage is gone"))?;
         let result = loop {
-            match self.channel.receive() {
+            match self.channel.receive_from_stage(&stage) {
                 Ok(Message::Map) => {
                     if let Err(e) = self.map(stage_pid) {
                         break Err(e);
