@@ -161,7 +161,7 @@ fn one(
 /// mount alone is meant (`bind`). What is not named stays as it is.
 fn remount(cx: &Setup<'_>, destination: &str, o: &Options) -> Result<Option<Late>> {
     let there = cx.root.handle(destination)?;
-    if !o.bind && !(o.superblock.is_empty() && o.data.is_empty()) {
+    if !(o.bind || o.superblock.is_empty() && o.data.is_empty()) {
         let fs = fspick(&there, HERE, FsPickFlags::FSPICK_EMPTY_PATH)?;
         configure(&fs, "the mount there", o, &o.data).map_err(Error::from)?;
         fsconfig_reconfigure(&fs)?;

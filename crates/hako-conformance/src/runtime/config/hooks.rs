@@ -186,7 +186,7 @@ const MORE: &[Check] = &[
             for timeout in [0, -1] {
                 let hook = json!([{ "path": trial::text(&bench.probe()), "timeout": timeout }]);
                 invalid(bench, |config| {
-                    config["hooks"] = json!({ "createRuntime": hook })
+                    config["hooks"] = json!({ "createRuntime": hook });
                 })?;
             }
             Ok(())
@@ -199,7 +199,7 @@ const MORE: &[Check] = &[
         |bench| {
             let hook = json!([{ "args": [probe::NAME, "[]"] }]);
             invalid(bench, |config| {
-                config["hooks"] = json!({ "createRuntime": hook })
+                config["hooks"] = json!({ "createRuntime": hook });
             })
         },
     ),
@@ -287,8 +287,9 @@ fn told(
     program: &[Step],
     change: impl FnOnce(&mut Value),
 ) -> Result<(Seen, Seen), Stop> {
-    // The program is there for as long as a hook may look at it.
-    let all = [program, &[Step::Wait]].concat();
+    // The program is there for as long as a hook may look at it; 'start' may
+    // return before it is.
+    let all = [program, &[Step::Say("runs".into()), Step::Wait]].concat();
     let trial = Trial::new(bench, &all)?;
     let (inside, outside) = log(&trial, kind);
     // Who leaves its input unread may surprise a runtime.
@@ -297,7 +298,7 @@ fn told(
         .hook(kind, &steps)
         .edit(|config| change(&mut config["hooks"][kind][0]));
     trial.launch()?;
-    let seen = trial.answers(program.len())?;
+    let seen = trial.answers(program.len() + 1)?;
     trial.kill("KILL")?;
     trial.becomes("stopped")?;
     trial.delete()?;
@@ -414,7 +415,7 @@ fn order(bench: &Bench, kind: &str) -> Verdict {
 }
 
 fn state(bench: &Bench, kind: &str, statuses: &[&str]) -> Verdict {
-    let trial = Trial::new(bench, &[Step::Wait])?;
+    let trial = Trial::new(bench, &[Step::Say("runs".into()), Step::Wait])?;
     let (inside, outside) = log(&trial, kind);
     let trial = trial
         .hook(kind, &[Step::Into(inside), Step::Stdin])
@@ -422,6 +423,7 @@ fn state(bench: &Bench, kind: &str, statuses: &[&str]) -> Verdict {
     trial.create()?;
     let pid = trial.pid()?;
     trial.start()?;
+    trial.answers(1)?;
     trial.kill("KILL")?;
     trial.becomes("stopped")?;
     trial.delete()?;

@@ -44,8 +44,18 @@ pub(super) const CHECKS: &[Check] = &[
         "mount-option.idmap-over-container",
         OPTIONS,
         "The mount's own mappings are used, not those of the container's user namespace.",
-        over_container,
+        |bench| {
+            let own = (mapping(0, 100_003), mapping(0, 100_003));
+            in_container(bench, Some(own), 3)
+        },
     ),
+    Check::must(
+        "mount-option.idmap-of-container",
+        OPTIONS,
+        "'idmap' without mappings may use those of the container's user namespace.",
+        |bench| in_container(bench, None, 0),
+    )
+    .may(),
     Check::must(
         "mount-option.idmap-of-nothing",
         OPTIONS,
@@ -123,9 +133,9 @@ fn shown(bench: &Bench, option: &str, files: &[(&str, u32, u32)]) -> Verdict {
     })
 }
 
-/// On the host the file is shown as 100003, which is 3 in the container; by the
-/// container's own mapping it would be 0.
-fn over_container(bench: &Bench) -> Verdict {
+/// With own mappings to 100003 the file belongs to 3 in the container; by the
+/// container's own it belongs to 0, and without any to nobody.
+fn in_container(bench: &Bench, own: Option<(Value, Value)>, wanted: u32) -> Verdict {
     apart(|| {
         kernel()?;
         let trial = since(bench, VERSION, &[Step::Stat("/mapped/file".into())])?;
@@ -134,15 +144,15 @@ fn over_container(bench: &Bench) -> Verdict {
         let _mounted = Tmpfs::at(&source, MountFlags::empty())?;
         write_file(&source.join("file"), "text")?;
         let all = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-        let trial = mounted(
-            trial,
-            json!({
-                "destination": "/mapped", "type": "none", "source": trial::text(&source),
-                "options": ["bind", "idmap"],
-                "uidMappings": mapping(0, 100_003), "gidMappings": mapping(0, 100_004),
-            }),
-        )
-        .edit(|config| {
+        let mut entry = json!({
+            "destination": "/mapped", "type": "none", "source": trial::text(&source),
+            "options": ["bind", "idmap"],
+        });
+        if let Some((uids, gids)) = own {
+            entry["uidMappings"] = uids;
+            entry["gidMappings"] = gids;
+        }
+        let trial = mounted(trial, entry).edit(|config| {
             if let Some(list) = config["linux"]["namespaces"].as_array_mut() {
                 list.push(json!({ "type": "user" }));
             }
@@ -151,7 +161,7 @@ fn over_container(bench: &Bench) -> Verdict {
         });
         let seen = trial.live()?;
         let it = seen.value(0)?;
-        demand(it["uid"] == 3 && it["gid"] == 4, || {
+        demand(it["uid"] == wanted && it["gid"] == wanted, || {
             format!("the owner is {}:{}", it["uid"], it["gid"])
         })?;
         trial.passed()

@@ -70,7 +70,7 @@ fn option(bench: &Bench, word: &'static str, recursive: bool) -> Verdict {
         let (one, two) = (entry("/with", word), entry("/other", other));
         // So that a shared source is one inside as well.
         let trial = mounted(mounted(trial, one), two)
-            .edit(|config| config["linux"]["rootfsPropagation"] = json!("rslave"));
+            .edit(|config| config["linux"]["rootfsPropagation"] = json!("slave"));
         let seen = trial.live()?;
         let mut places = vec![""];
         places.extend(recursive.then_some("/below"));
@@ -111,7 +111,7 @@ fn takes(bench: &Bench) -> Verdict {
                 "options": ["rbind", "rslave"],
             }),
         )
-        .edit(|config| config["linux"]["rootfsPropagation"] = json!("rslave"));
+        .edit(|config| config["linux"]["rootfsPropagation"] = json!("slave"));
         trial.launch()?;
         trial.answers(1)?;
         let late = source.join("late");

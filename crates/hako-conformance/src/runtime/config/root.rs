@@ -51,7 +51,7 @@ pub(super) const CHECKS: &[Check] = &[
         "It is an error when what is at the path of the root is no directory.",
         |bench| {
             invalid(bench, |config| {
-                config["root"]["path"] = json!("config.json")
+                config["root"]["path"] = json!("config.json");
             })
         },
     ),

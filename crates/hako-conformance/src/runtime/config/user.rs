@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::support::{field, invalid, runs};
+use super::support::{apart, field, invalid, runs};
 use crate::check::{Check, Stop, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
@@ -53,6 +53,13 @@ pub(super) const CHECKS: &[Check] = &[
             Ok(())
         },
     ),
+    Check::must(
+        "user.umask-unset",
+        SECTION,
+        "Without umask the program has the runtime's mask, or the usual 0022.",
+        umask_unset,
+    )
+    .may(),
     Check::must(
         "user.uid-negative",
         SECTION,
@@ -124,5 +131,15 @@ fn umask(bench: &Bench, mask: u32) -> Verdict {
     let found = status(bench, &user, "Umask")?;
     demand(u32::from_str_radix(&found, 8) == Ok(mask), || {
         format!("the mask is {found}, not {mask:04o}")
+    })
+}
+
+fn umask_unset(bench: &Bench) -> Verdict {
+    apart(|| {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
+        let found = status(bench, &json!({ "uid": 0, "gid": 0 }), "Umask")?;
+        demand(matches!(&*found, "0027" | "0022"), || {
+            format!("the runtime's mask is 0027, the program's is {found}")
+        })
     })
 }

@@ -127,7 +127,8 @@ pub(super) fn with(stop: Stop, value: &str) -> Stop {
 /// Everything that has a place is there.
 fn full(config: &mut Value, bench: &Bench) {
     let probe = crate::runtime::trial::text(&bench.probe());
-    let hook = json!({ "path": probe, "args": ["hako-probe", "[]"] });
+    let args = crate::runtime::trial::arguments(crate::probe::NAME, &[Step::Stdin]);
+    let hook = json!({ "path": probe, "args": args });
     config["hooks"] = json!({ "createRuntime": [hook] });
     config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 512, "hard": 512 }]);
     config["linux"]["resources"] = json!({});
