@@ -129,7 +129,7 @@ fn runc_deviates_from_config_where_it_is_known_to() {
 /// What does nothing at all, well or badly, is no runtime.
 #[test]
 fn no_runtimes() {
-    let filter = ["--format", "json", "--timeout", "2"];
+    let filter = ["--format", "json", "--timeout", "2", "--jobs", "16"];
     for program in ["/bin/true", "/bin/false"] {
         let (code, text, _) = tester(Path::new(program), &filter);
         let report: Value = serde_json::from_str(&text).unwrap();

@@ -57,16 +57,16 @@ pub(super) const CHECKS: &[Check] = &[
     )
     .may(),
     Check::must(
-        "mount-option.idmap-of-nothing",
+        "mount-option.idmap-without-mappings",
         OPTIONS,
         "'idmap' without mappings, in a container without a user namespace, is an error.",
-        |bench| of_nothing(bench, "idmap"),
+        |bench| without_mappings(bench, "idmap"),
     ),
     Check::must(
-        "mount-option.ridmap-of-nothing",
+        "mount-option.ridmap-without-mappings",
         OPTIONS,
         "'ridmap' without mappings, in a container without a user namespace, is an error.",
-        |bench| of_nothing(bench, "ridmap"),
+        |bench| without_mappings(bench, "ridmap"),
     ),
     Check::must(
         "mounts.uid-mappings-alone",
@@ -168,7 +168,7 @@ fn in_container(bench: &Bench, own: Option<(Value, Value)>, wanted: u32) -> Verd
     })
 }
 
-fn of_nothing(bench: &Bench, option: &str) -> Verdict {
+fn without_mappings(bench: &Bench, option: &str) -> Verdict {
     let trial = since(bench, VERSION, &[])?;
     write_file(&trial.bundle().join("source/file"), "text")?;
     let trial = mounted(

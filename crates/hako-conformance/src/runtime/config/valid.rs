@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{invalid, runs};
+use super::support::{invalid, runs, sheltered};
 use crate::check::{Check, Stop, Verdict};
 use crate::probe::Step;
 use crate::runtime::Bench;
@@ -31,7 +31,7 @@ macro_rules! value {
             concat!("valid-values.", $name),
             VALID,
             concat!("It is an error when ", $what, "."),
-            |bench| wrong(bench, $pointer, &[$(json!($value)),+]),
+            |bench| sheltered(|| wrong(bench, $pointer, &[$(json!($value)),+])),
         )
     };
 }
