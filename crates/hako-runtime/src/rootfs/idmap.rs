@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use hako_spec::runtime::{Config, Linux, Mount};
+use hako_spec::runtime::{Linux, Mount};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
 use hako_sys::mount_attr::{self, Change, attr};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -23,11 +23,12 @@ pub fn asked(mount: &Mount, o: &Options) -> bool {
     o.idmap.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty()
 }
 
-/// Maps the detached copy `tree` of the source of `mount`: by the mount's own mappings or else by those of
-/// the container's new user namespace.
+/// Maps the detached copy `tree` of the source of `mount`: by the mount's own
+/// mappings or else by those of the user namespace of `container`, if it has
+/// one.
 pub fn apply(
     proc: &Proc,
-    config: &Config,
+    container: Option<&Linux>,
     mount: &Mount,
     o: &Options,
     tree: &OwnedFd,
@@ -37,7 +38,7 @@ pub fn apply(
         gid_mappings: mount.gid_mappings.clone(),
         ..Linux::default()
     };
-    let map = match config.linux.as_ref() {
+    let map = match container {
         Some(container) if own.uid_mappings.is_empty() => container,
         _ => &own,
     };

@@ -47,6 +47,7 @@ impl Sources {
                 other => Some(other.context(|| format!("root {rootfs}"))?),
             };
         }
+        let container = config.linux.as_ref().filter(|_| user_namespace);
         for m in &config.mounts {
             let o = options::parse(&m.options);
             let mapped = idmap::asked(m, &o);
@@ -57,7 +58,7 @@ impl Sources {
                 }
                 let tree = clone_source(bundle, m, &o)?;
                 if mapped {
-                    idmap::apply(proc, config, m, &o, &tree)?;
+                    idmap::apply(proc, container, m, &o, &tree)?;
                 }
                 Ok(Some(tree))
             };
