@@ -42,6 +42,13 @@ impl Proc {
         Ok(text)
     }
 
+    /// A namespace of process `pid`, by its name below `ns`.
+    pub fn namespace(&self, pid: i32, name: &str) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        // What is there is a magic link and leads to another file system.
+        rustix::fs::openat(&self.0, format!("{pid}/ns/{name}"), flags, Mode::empty())
+    }
+
     /// Writes `value` in one write(2) to the file at `path` below `/proc`.
     pub fn write(&self, path: &str, value: &[u8]) -> rustix::io::Result<()> {
         let file = self.file(path, OFlags::WRONLY)?;

@@ -1,7 +1,11 @@
 //! Scheduling attributes of the calling process that rustix lacks:
-//! sched_setattr(2), ioprio_set(2), personality(2), set_mempolicy(2).
+//! sched_setattr(2), sched_getattr(2), ioprio_set(2), ioprio_get(2),
+//! personality(2), set_mempolicy(2).
 
 use rustix::io::Errno;
+
+/// Of ioprio_set(2): one process, or thread.
+const WHO_PROCESS: libc::c_int = 1;
 
 /// The fields of `struct sched_attr` (sched_setattr(2)).
 #[derive(Debug, Default, Clone, Copy)]
@@ -23,6 +27,7 @@ pub struct Attributes {
 }
 
 #[repr(C)]
+#[derive(Default)]
 struct SchedAttr {
     size: u32,
     policy: u32,
@@ -51,14 +56,39 @@ pub fn set_attributes(a: &Attributes) -> Result<(), Errno> {
     Ok(())
 }
 
+/// The calling thread's scheduling attributes.
+pub fn attributes() -> Result<Attributes, Errno> {
+    let mut attr = SchedAttr::default();
+    let size = size_of::<SchedAttr>();
+    // SAFETY: a sched_attr of the size given, which the kernel may write, alive
+    // for the call.
+    crate::check(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size, 0) })?;
+    Ok(Attributes {
+        policy: attr.policy,
+        flags: attr.flags,
+        nice: attr.nice,
+        priority: attr.priority,
+        runtime: attr.runtime,
+        deadline: attr.deadline,
+        period: attr.period,
+    })
+}
+
 /// Sets the calling thread's I/O priority: `class` 1 real-time, 2 best
 /// effort, 3 idle; `priority` 0 (highest) to 7 (ioprio_set(2)).
 pub fn set_io_priority(class: u32, priority: u32) -> Result<(), Errno> {
-    const WHO_PROCESS: libc::c_int = 1;
     let value = (class << 13) | (priority & 0x1fff);
     // SAFETY: integers only.
     crate::check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, value) })?;
     Ok(())
+}
+
+/// The calling thread's I/O priority as class (0: none was set) and level.
+pub fn io_priority() -> Result<(u32, u32), Errno> {
+    // SAFETY: integers only.
+    let value = crate::check(unsafe { libc::syscall(libc::SYS_ioprio_get, WHO_PROCESS, 0) })?;
+    let value = u32::try_from(value).map_err(|_| Errno::RANGE)?;
+    Ok((value >> 13, value & 0x1fff))
 }
 
 /// Sets the execution domain (personality(2)): 0 for Linux, 8 for 32 bit,

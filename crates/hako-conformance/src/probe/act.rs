@@ -34,10 +34,11 @@ const LIMITS: [(&str, Resource); 16] = [
     ("RLIMIT_STACK", Resource::Stack),
 ];
 
-/// Where answers go, and the signals that wait.
+/// Where answers go, the signals that wait, and the pid of the state.
 #[derive(Debug, Default)]
 pub(super) struct Actor {
     out: Option<File>,
+    pid: String,
     signals: Option<OwnedFd>,
 }
 
@@ -75,7 +76,7 @@ impl Actor {
                     "domainname": domain,
                 }))
             }
-            Step::Read(path) => read(path),
+            Step::Read(path) => read(&self.named(path)),
             Step::Write(path, text) => {
                 let file = OpenOptions::new().write(true).open(path);
                 nothing(file.and_then(|mut file| file.write_all(text.as_bytes())))
@@ -88,8 +89,10 @@ impl Actor {
                 let file = File::create_new(path);
                 nothing(file.and_then(|mut file| file.write_all(text.as_bytes())))
             }
-            Step::Stat(path) => stat(path),
-            Step::Link(path) => io(fs::read_link(path)).map(|to| json!(to.to_string_lossy())),
+            Step::Stat(path) => stat(&self.named(path)),
+            Step::Link(path) => {
+                io(fs::read_link(self.named(path))).map(|to| json!(to.to_string_lossy()))
+            }
             Step::List(path) => list(path),
             Step::Mkdir(path) => nothing(fs::create_dir(path)),
             Step::Open(path) => {
@@ -104,11 +107,17 @@ impl Actor {
             Step::MountFlags(path) => {
                 rustix::fs::statvfs(path.as_str()).map(|it| json!(it.f_flag.bits()))
             }
-            Step::Stdin => {
-                let mut text = String::new();
-                let done = std::io::stdin().take(MOST).read_to_string(&mut text);
-                io(done).map(|_| json!(text))
+            Step::Scheduler => scheduler(),
+            Step::IoPriority => {
+                hako_sys::sched::io_priority().map(|(class, level)| json!([class, level]))
             }
+            Step::State => {
+                let text = stdin()?;
+                let state: Value = serde_json::from_str(&text).unwrap_or_default();
+                self.pid = state["pid"].to_string();
+                Ok(json!(text))
+            }
+            Step::Stdin => stdin().map(Value::from),
             Step::Into(path) => {
                 let file = OpenOptions::new().append(true).create(true).open(path);
                 self.out = Some(io(file)?);
@@ -123,6 +132,11 @@ impl Actor {
             Step::Wait => self.wait(),
             Step::Exit(code) => Ok(json!(code)),
         }
+    }
+
+    /// A path with the state's pid in its place.
+    fn named(&self, path: &str) -> String {
+        path.replace("{pid}", &self.pid)
     }
 
     fn block(&mut self) -> Result<(), Errno> {
@@ -237,7 +251,27 @@ fn fds() -> Done {
     Ok(json!(found))
 }
 
-fn limits() -> Value {
+fn stdin() -> Result<String, Errno> {
+    let mut text = String::new();
+    io(std::io::stdin().take(MOST).read_to_string(&mut text))?;
+    Ok(text)
+}
+
+fn scheduler() -> Done {
+    let it = hako_sys::sched::attributes()?;
+    Ok(json!({
+        "policy": it.policy,
+        "flags": it.flags,
+        "nice": it.nice,
+        "priority": it.priority,
+        "runtime": it.runtime,
+        "deadline": it.deadline,
+        "period": it.period,
+    }))
+}
+
+/// getrlimit(2) of all limits, as [`Step::Limits`] answers.
+pub(crate) fn limits() -> Value {
     let mut all = Map::new();
     for (name, resource) in LIMITS {
         let limit = getrlimit(resource);

@@ -12,6 +12,7 @@ mod step;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+pub(crate) use act::limits;
 pub use step::{Answer, Step};
 
 /// The name by which the program knows that it is the probe.

@@ -43,6 +43,14 @@ pub enum Step {
     /// getrlimit(2) of all limits: an object of `[soft, hard]` by name
     /// (`RLIMIT_NOFILE`); null is no limit.
     Limits,
+    /// sched_getattr(2): an object of `policy` (its number), `flags`, `nice`,
+    /// `priority`, `runtime`, `deadline` and `period`.
+    Scheduler,
+    /// ioprio_get(2): `[class, level]`; class 0 when none was set.
+    IoPriority,
+    /// All of standard input, which is a container's state. From here on
+    /// `{pid}` in the path of a `Read`, `Stat` or `Link` is the state's pid.
+    State,
     /// `f_flags` of statvfs(3) for a path.
     MountFlags(String),
     /// All of standard input.

@@ -3,7 +3,9 @@
 //! `delete`.
 
 mod bench;
+mod bundle;
 mod command;
+mod config;
 mod lifecycle;
 mod seen;
 mod trial;
@@ -18,11 +20,12 @@ pub use command::Done;
 pub const SPECIFICATION: &str = "https://github.com/opencontainers/runtime-spec/blob/v1.3.0";
 
 /// The documents that have checks, in the specification's order.
-pub const CHAPTERS: [&str; 1] = ["runtime.md"];
+pub const CHAPTERS: [&str; 3] = ["bundle.md", "runtime.md", "config.md"];
 
 /// All checks, by chapter.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    lifecycle::CHECKS.iter().copied().flatten()
+    let chapters = [bundle::CHECKS, lifecycle::CHECKS, config::CHECKS];
+    chapters.into_iter().flatten().copied().flatten()
 }
 
 #[cfg(test)]

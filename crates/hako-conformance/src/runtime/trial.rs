@@ -332,6 +332,7 @@ impl Drop for Trial<'_> {
         for dir in self.cgroups().iter().rev() {
             remove_cgroup(dir);
         }
+        unmount_below(&self.dir);
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
@@ -376,6 +377,19 @@ fn cgroups(name: &str) -> Vec<PathBuf> {
         .collect();
     found.retain(|path| path.is_dir());
     found
+}
+
+/// Unmounts what a runtime has left below `dir` in this thread's namespace, lest
+/// the files there be removed with the bundle.
+fn unmount_below(dir: &Path) {
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    for at in places.rev().filter(|at| Path::new(at).starts_with(dir)) {
+        let _ = rustix::mount::unmount(
+            at,
+            rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
+        );
+    }
 }
 
 /// Removes a cgroup and those below it, once nothing is in them.

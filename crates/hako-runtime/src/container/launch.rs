@@ -200,10 +200,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     let late_cgroup_namespace =
         namespaces.makes(NamespaceKind::Cgroup) && !container.saved.cgroup_v1.is_empty();
     let user_namespace = namespaces.has(NamespaceKind::User);
-    let sources = match user_namespace {
-        true => Sources::open(&config, bundle, &rootfs)?,
-        false => Sources::default(),
-    };
+    let sources = Sources::open(&proc, &config, bundle, &rootfs, user_namespace)?;
     let plan = Plan {
         config: &config,
         bundle,

@@ -12,13 +12,14 @@ use hako_sys::mount_attr::{self, Change, attr};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags,
+    fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    fspick, move_mount, open_tree,
 };
 
 use super::inroot::{Root, stat};
 use super::options::{self, Options};
-use super::{cgroup, copyup};
+use super::{cgroup, copyup, idmap};
 use crate::error::{Context, Error, Kind, Result};
 
 /// The empty path of the `*_EMPTY_PATH` flags.
@@ -83,8 +84,13 @@ fn one(
     o: &Options,
 ) -> Result<Option<Late>> {
     let destination = &mount.destination;
-    if o.idmap.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(Error::new("id-mapped mounts are not supported"));
+    if o.remount {
+        return remount(cx, destination, o);
+    }
+    if idmap::asked(mount, o) && source.is_none() {
+        return Err(Error::new(
+            "only the source of a bind mount can be id-mapped, and only with rights over it",
+        ));
     }
     if o.bind || mount.kind.as_deref() == Some("bind") {
         if let Some((word, _)) = o.data.first() {
@@ -149,6 +155,20 @@ fn one(
     attach(&tree, target.as_fd())?;
     propagate(tree.as_fd(), o)?;
     Ok(late.then_some(Late(tree)))
+}
+
+/// Changes the mount that is at the destination, and its file system unless the
+/// mount alone is meant (`bind`). What is not named stays as it is.
+fn remount(cx: &Setup<'_>, destination: &str, o: &Options) -> Result<Option<Late>> {
+    let there = cx.root.handle(destination)?;
+    if !(o.bind || o.superblock.is_empty() && o.data.is_empty()) {
+        let fs = fspick(&there, HERE, FsPickFlags::FSPICK_EMPTY_PATH)?;
+        configure(&fs, "the mount there", o, &o.data).map_err(Error::from)?;
+        fsconfig_reconfigure(&fs)?;
+    }
+    attributes(there.as_fd(), o)?;
+    propagate(there.as_fd(), o)?;
+    Ok(None)
 }
 
 /// The directory for proc or sysfs: they may not be mounted through a link of
@@ -297,9 +317,6 @@ pub fn create(
     if let Some(source) = source {
         fsconfig_set_string(&fs, "source", source)?;
     }
-    let option = |text: &str, e: Errno| {
-        Failure::Option(Error::from(e).within(format!("option {text:?} of {kind}")))
-    };
     // Read-only is an attribute of the mount; a real file system must also not
     // be written by its own driver.
     let pseudo = matches!(
@@ -307,26 +324,41 @@ pub fn create(
         "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2" | "ramfs"
     );
     if o.set & attr::RDONLY != 0 && !pseudo {
-        fsconfig_set_flag(&fs, "ro").map_err(|e| option("ro", e))?;
+        fsconfig_set_flag(&fs, "ro").map_err(|e| refused("ro", kind, e))?;
     }
-    for flag in &o.superblock {
-        fsconfig_set_flag(&fs, *flag).map_err(|e| option(flag, e))?;
-    }
-    for (key, value) in data {
-        match value {
-            Some(value) => fsconfig_set_string(&fs, key.as_str(), value.as_str()),
-            None => fsconfig_set_flag(&fs, key.as_str()),
-        }
-        .map_err(|e| option(key, e))?;
-    }
+    configure(&fs, kind, o, data)?;
     if let Some(label) = label {
-        fsconfig_set_string(&fs, "context", label).map_err(|e| option("context", e))?;
+        fsconfig_set_string(&fs, "context", label).map_err(|e| refused("context", kind, e))?;
     }
     fsconfig_create(&fs)?;
     // Recursive words act on a new file system's only mount.
     let bits = (o.set | o.recursive_set) & !o.recursive_clear & !hold_back;
     let flags = MountAttrFlags::from_bits_retain(bits as u32);
     Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
+}
+
+/// Hands the file system `fs` its options.
+fn configure(
+    fs: &OwnedFd,
+    kind: &str,
+    o: &Options,
+    data: &[(String, Option<String>)],
+) -> std::result::Result<(), Failure> {
+    for flag in &o.superblock {
+        fsconfig_set_flag(fs, *flag).map_err(|e| refused(flag, kind, e))?;
+    }
+    for (key, value) in data {
+        match value {
+            Some(value) => fsconfig_set_string(fs, key.as_str(), value.as_str()),
+            None => fsconfig_set_flag(fs, key.as_str()),
+        }
+        .map_err(|e| refused(key, kind, e))?;
+    }
+    Ok(())
+}
+
+fn refused(text: &str, kind: &str, e: Errno) -> Failure {
+    Failure::Option(Error::from(e).within(format!("option {text:?} of {kind}")))
 }
 
 /// Opens `path` in `root` for reading, as the copy and checks need it.

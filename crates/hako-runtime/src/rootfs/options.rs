@@ -38,6 +38,8 @@ pub struct Options {
     pub idmap: Option<bool>,
     /// Do not follow a link at the source.
     pub source_nofollow: bool,
+    /// Change the mount that is at the destination.
+    pub remount: bool,
     /// Superblock words such as `sync` that fsconfig(2) takes as flags.
     pub superblock: Vec<&'static str>,
     /// The file system's own options: key, or key and value.
@@ -50,9 +52,13 @@ enum Word {
     RecursiveSet(u64),
     RecursiveClear(u64),
     Atime(u64),
+    NotStrict,
     RecursiveAtime(u64),
+    RecursiveNotStrict,
     Propagation(u64, bool),
     Superblock(&'static str),
+    NotSuperblock(&'static str),
+    Remount,
     Nothing,
     Bind(bool),
     CopyUp,
@@ -64,8 +70,11 @@ fn word(option: &str) -> Option<Word> {
     use Word::*;
     use propagation as p;
     Some(match option {
-        "defaults" | "loud" | "silent" | "nolazytime" | "norelatime" | "nostrictatime"
-        | "async" | "nomand" | "noiversion" => Nothing,
+        // Versions of inodes are each file system's own affair by now, and no
+        // flag that fsconfig(2) would take.
+        "defaults" | "loud" | "silent" | "norelatime" | "rnorelatime" | "iversion"
+        | "noiversion" => Nothing,
+        "remount" => Remount,
         "bind" => Bind(false),
         "rbind" => Bind(true),
         "ro" => Set(attr::RDONLY),
@@ -83,6 +92,7 @@ fn word(option: &str) -> Option<Word> {
         "noatime" => Atime(attr::NOATIME),
         "relatime" | "atime" => Atime(attr::RELATIME),
         "strictatime" => Atime(attr::STRICTATIME),
+        "nostrictatime" => NotStrict,
         "rro" => RecursiveSet(attr::RDONLY),
         "rrw" => RecursiveClear(attr::RDONLY),
         "rnosuid" => RecursiveSet(attr::NOSUID),
@@ -98,7 +108,7 @@ fn word(option: &str) -> Option<Word> {
         "rnoatime" => RecursiveAtime(attr::NOATIME),
         "rrelatime" | "ratime" => RecursiveAtime(attr::RELATIME),
         "rstrictatime" => RecursiveAtime(attr::STRICTATIME),
-        "rnorelatime" | "rnostrictatime" => Nothing,
+        "rnostrictatime" => RecursiveNotStrict,
         "private" => Propagation(p::PRIVATE, false),
         "rprivate" => Propagation(p::PRIVATE, true),
         "shared" => Propagation(p::SHARED, false),
@@ -111,7 +121,9 @@ fn word(option: &str) -> Option<Word> {
         "dirsync" => Superblock("dirsync"),
         "mand" => Superblock("mand"),
         "lazytime" => Superblock("lazytime"),
-        "iversion" => Superblock("iversion"),
+        "async" => NotSuperblock("sync"),
+        "nomand" => NotSuperblock("mand"),
+        "nolazytime" => NotSuperblock("lazytime"),
         "tmpcopyup" => CopyUp,
         "idmap" => IdMap(false),
         "ridmap" => IdMap(true),
@@ -155,12 +167,17 @@ pub fn parse(words: &[String]) -> Options {
                 o.clear |= attr::ATIME;
                 o.set = o.set & !attr::ATIME | bits;
             }
+            // The kernel's own choice: relative.
+            Some(Word::NotStrict) => o.set &= !attr::STRICTATIME,
+            Some(Word::RecursiveNotStrict) => o.recursive_set &= !attr::STRICTATIME,
             Some(Word::RecursiveAtime(bits)) => {
                 o.recursive_clear |= attr::ATIME;
                 o.recursive_set = o.recursive_set & !attr::ATIME | bits;
             }
             Some(Word::Propagation(kind, recursive)) => o.propagation.push((kind, recursive)),
             Some(Word::Superblock(flag)) => o.superblock.push(flag),
+            Some(Word::NotSuperblock(flag)) => o.superblock.retain(|f| *f != flag),
+            Some(Word::Remount) => o.remount = true,
             Some(Word::CopyUp) => o.copy_up = true,
             Some(Word::IdMap(recursive)) => o.idmap = Some(recursive),
             Some(Word::SourceNoFollow) => o.source_nofollow = true,
@@ -205,6 +222,7 @@ pub const KNOWN: &[&str] = &[
     "rdev",
     "rdiratime",
     "relatime",
+    "remount",
     "rexec",
     "ridmap",
     "rnoatime",
@@ -252,6 +270,16 @@ mod tests {
         let o = of(&["ro", "rw", "nosuid", "noatime", "strictatime"]);
         assert_eq!(o.set, attr::NOSUID | attr::STRICTATIME);
         assert_eq!(o.clear, attr::RDONLY | attr::ATIME);
+    }
+
+    #[test]
+    fn words_undo_others() {
+        let o = of(&["sync", "lazytime", "dirsync", "async", "nolazytime"]);
+        assert_eq!(o.superblock, ["dirsync"]);
+        let o = of(&["strictatime", "nostrictatime"]);
+        assert_eq!((o.set, o.clear), (attr::RELATIME, attr::ATIME));
+        let o = of(&["noatime", "nostrictatime", "rnoatime", "rnostrictatime"]);
+        assert_eq!((o.set, o.recursive_set), (attr::NOATIME, attr::NOATIME));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The root and the sources of bind mounts, opened by the runtime for a
 //! container with a user namespace: the mapped root need not have the right to
-//! reach them (a directory of mode 0700 on the way is enough).
+//! reach them (a directory of mode 0700 on the way is enough). The sources of
+//! id-mapped mounts are opened so for every container.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -8,9 +9,11 @@ use hako_spec::runtime::Config;
 use hako_sys::mount_attr::Change;
 use rustix::io::Errno;
 
+use super::idmap;
 use super::mount::{self, clone_source};
 use super::options::{self, propagation};
 use crate::error::{Context, Result};
+use crate::proc::Proc;
 
 /// Detached mounts, ready to be moved to their places.
 #[derive(Debug, Default)]
@@ -21,30 +24,45 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Opens the root and every bind source of `config`. What may not be
-    /// opened here (by an unprivileged runtime) is left to the container's
-    /// process.
-    pub fn open(config: &Config, bundle: &str, rootfs: &str) -> Result<Self> {
+    /// Opens the root and every bind source of `config` for a container with a
+    /// user namespace, and otherwise the sources that are to be mapped. What
+    /// may not be opened here (by an unprivileged runtime) is left to the
+    /// container's process.
+    pub fn open(
+        proc: &Proc,
+        config: &Config,
+        bundle: &str,
+        rootfs: &str,
+        user_namespace: bool,
+    ) -> Result<Self> {
         let shared = config
             .linux
             .as_ref()
             .and_then(|l| l.rootfs_propagation.as_deref())
             .is_some_and(|p| matches!(p, "shared" | "rshared"));
-        let root = match mount::clone(rootfs, true) {
-            Err(Errno::PERM) => return Ok(Sources::default()),
-            other => other.context(|| format!("root {rootfs}"))?,
-        };
-        let mut sources = Sources {
-            root: Some(root),
-            mounts: Vec::new(),
-        };
+        let mut sources = Sources::default();
+        if user_namespace {
+            sources.root = match mount::clone(rootfs, true) {
+                Err(Errno::PERM) => return Ok(Sources::default()),
+                other => Some(other.context(|| format!("root {rootfs}"))?),
+            };
+        }
+        let container = config.linux.as_ref().filter(|_| user_namespace);
         for m in &config.mounts {
             let o = options::parse(&m.options);
-            let opened = match o.bind || m.kind.as_deref() == Some("bind") {
-                true => Some(clone_source(bundle, m, &o).context(|| mount::title(m))?),
-                false => None,
+            let mapped = idmap::asked(m, &o);
+            let open = || -> Result<Option<OwnedFd>> {
+                let bind = o.bind || m.kind.as_deref() == Some("bind");
+                if !bind || o.remount || !(user_namespace || mapped) {
+                    return Ok(None);
+                }
+                let tree = clone_source(bundle, m, &o)?;
+                if mapped {
+                    idmap::apply(proc, container, m, &o, &tree)?;
+                }
+                Ok(Some(tree))
             };
-            sources.mounts.push(opened);
+            sources.mounts.push(open().context(|| mount::title(m))?);
         }
         // A copy is a peer of its original: what is mounted in it later must
         // not show on the host, as it would not in a new mount namespace.

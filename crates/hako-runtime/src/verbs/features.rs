@@ -61,7 +61,7 @@ fn features() -> Features {
                 ..IntelRdtFeatures::default()
             }),
             mount_extensions: Some(MountExtensions {
-                idmap: enabled(false),
+                idmap: enabled(true),
                 ..MountExtensions::default()
             }),
             net_devices: enabled(false),

@@ -105,6 +105,97 @@ fn tmpfs_with_options() {
     assert_eq!(rest, ["1750", "made", "ro", "kept"]);
 }
 
+/// The words that undo others do so for the file system as for the mount.
+#[test]
+fn later_options_undo_earlier_ones() {
+    let b = Bundle::sh("grep ' /t ' /proc/self/mountinfo").mount(
+        "tmpfs",
+        "/t",
+        "tmpfs",
+        &[
+            "sync",
+            "async",
+            "lazytime",
+            "nolazytime",
+            "strictatime",
+            "nostrictatime",
+            "iversion",
+            "noiversion",
+        ],
+    );
+    let line = b.run().ok();
+    assert!(line.contains(" rw,relatime - tmpfs tmpfs rw"), "{line}");
+    assert!(
+        !line.contains("sync") && !line.contains("lazytime"),
+        "{line}"
+    );
+}
+
+#[test]
+fn remount_changes_the_mount_that_is_there() {
+    let b = Bundle::sh(
+        "grep -c ' /[tb] ' /proc/self/mountinfo; grep -o ' /t .*' /proc/self/mountinfo; \
+         touch /t/x || echo ro; touch /b/x || echo ro",
+    );
+    let dir = data(&b);
+    let b = b
+        .mount("tmpfs", "/t", "tmpfs", &["size=64k"])
+        .mount(
+            "tmpfs",
+            "/t",
+            "tmpfs",
+            &["remount", "ro", "nosuid", "size=128k"],
+        )
+        .bind(&dir, "/b", &["bind"])
+        .bind(&dir, "/b", &["bind", "remount", "ro"]);
+    let out = b.run().ok();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!((lines[0], &lines[2..]), ("2", &["ro", "ro"][..]), "{out}");
+    for word in ["ro,nosuid", "size=128k"] {
+        assert!(lines[1].contains(word), "{word} in {out}");
+    }
+    assert!(!dir.join("x").exists());
+    // Where nothing is mounted there is nothing to change.
+    let b = Bundle::new().mount("tmpfs", "/t", "tmpfs", &["remount", "ro"]);
+    assert!(b.run().fails().contains("mount tmpfs at /t"));
+}
+
+#[test]
+fn mounts_are_mapped() {
+    let map = |host: u32| json!([{ "containerID": 0, "hostID": host, "size": 10 }]);
+    let mapped = |b: Bundle, host: u32| {
+        b.edit(|config| {
+            let mount = config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+            mount["uidMappings"] = map(host);
+            mount["gidMappings"] = map(host + 1);
+        })
+    };
+    let bound = |b: Bundle, options: &[&str]| {
+        let dir = data(&b);
+        b.bind(&dir, "/a", options)
+    };
+    let look = "stat -c %u:%g /a/file";
+    let b = mapped(bound(Bundle::sh(look), &["bind", "idmap"]), 70);
+    assert_eq!(b.run().ok(), "70:71");
+    // Who is nobody's image there cannot write.
+    let b = mapped(bound(Bundle::sh("touch /a/new"), &["rbind", "ridmap"]), 5);
+    assert!(b.run().fails().contains("Value too large"));
+    // The mappings alone ask for it as well.
+    let b = mapped(bound(Bundle::sh(look), &["bind"]), 80);
+    assert_eq!(b.run().ok(), "80:81");
+    // By the container's own mapping, root of the host is root inside.
+    let b = bound(Bundle::sh(look).user_namespace(), &["bind", "idmap"]);
+    assert_eq!(b.run().ok(), "0:0");
+    let b = bound(Bundle::sh(look), &["bind", "idmap"]);
+    assert!(
+        b.run()
+            .fails()
+            .contains("needs uidMappings and gidMappings")
+    );
+    let b = Bundle::sh(look).mount("tmpfs", "/a", "tmpfs", &["idmap"]);
+    assert!(b.run().fails().contains("only the source of a bind mount"));
+}
+
 #[test]
 fn tmpcopyup_copies_everything() {
     use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -1,0 +1,80 @@
+//! Bind mounts that show the owners of their files through a mapping of ids
+//! (config.md, "Linux mount options", `idmap` and `ridmap`).
+//!
+//! The kernel takes the mapping from a user namespace, which a process that does
+//! nothing lends for the moment. Only who has rights over the file system may
+//! map it, so this is done by the runtime, not by the container's process.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use hako_spec::runtime::{Linux, Mount};
+use hako_sys::clone::{Forked, exit_now, flags, fork};
+use hako_sys::mount_attr::{self, Change, attr};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::mount::HERE;
+use super::options::Options;
+use crate::container::{launch, userns};
+use crate::error::{Context, Error, Result};
+use crate::proc::Proc;
+
+/// Whether `mount` is to be mapped.
+pub fn asked(mount: &Mount, o: &Options) -> bool {
+    o.idmap.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty()
+}
+
+/// Maps the detached copy `tree` of the source of `mount`: by the mount's own
+/// mappings or else by those of the user namespace of `container`, if it has
+/// one.
+pub fn apply(
+    proc: &Proc,
+    container: Option<&Linux>,
+    mount: &Mount,
+    o: &Options,
+    tree: &OwnedFd,
+) -> Result<()> {
+    let own = Linux {
+        uid_mappings: mount.uid_mappings.clone(),
+        gid_mappings: mount.gid_mappings.clone(),
+        ..Linux::default()
+    };
+    let map = match container {
+        Some(container) if own.uid_mappings.is_empty() => container,
+        _ => &own,
+    };
+    if map.uid_mappings.is_empty() {
+        return Err(Error::new(
+            "an id-mapped mount needs uidMappings and gidMappings, its own or the container's",
+        ));
+    }
+    let userns = namespace(proc, map)?;
+    let change = Change {
+        set: attr::IDMAP,
+        userns: Some(userns.as_fd()),
+        ..Change::default()
+    };
+    mount_attr::set(tree.as_fd(), HERE, o.idmap == Some(true), change).context(|| "map its ids")
+}
+
+/// A user namespace with the mappings of `linux`.
+fn namespace(proc: &Proc, linux: &Linux) -> Result<OwnedFd> {
+    let (wait, hold) = pipe_with(PipeFlags::CLOEXEC)?;
+    match fork(flags::NEWUSER, None).context(|| "make a user namespace")? {
+        Forked::Child => {
+            // Until the runtime lets go, or is no more.
+            drop(hold);
+            let _ = rustix::io::read(&wait, &mut [0]);
+            exit_now(0)
+        }
+        Forked::Parent { pid, pidfd } => {
+            let pid = pid.as_raw_nonzero().get();
+            let opened = userns::map(proc, pid, linux).and_then(|()| {
+                proc.namespace(pid, "user")
+                    .context(|| "open a user namespace")
+            });
+            drop(hold);
+            launch::reap(&pidfd);
+            opened
+        }
+    }
+}
