@@ -640,6 +640,15 @@ fn the_holder_belongs_to_nobody_and_goes_when_it_is_idle() {
     until(|| !file.exists(), || "the holder stays".to_owned());
 }
 
+/// Linux 6.15 has the status of a process behind PIDFD_GET_INFO when somebody
+/// else has reaped it.
+fn kernel_keeps_statuses() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next().unwrap().parse::<u32>().unwrap();
+    (next(), next()) >= (6, 15)
+}
+
 #[test]
 fn a_killed_monitor_ends_nothing() {
     for many in [true, false] {
@@ -681,9 +690,12 @@ fn a_killed_monitor_ends_nothing() {
         until(|| lines() > before, || "no more output".to_owned());
         user.ok(&["stop", "-t", "0", "c"]);
         assert_eq!(user.ok(&["ps", "-a", "--format", format]), "exited");
+        // Not the new monitor's child: older kernels do not tell, and then
+        // nothing is guessed.
+        let told = if kernel_keeps_statuses() { "137" } else { "-1" };
         assert_eq!(
             user.ok(&["inspect", "-f", "{{.State.ExitCode}}", "c"]),
-            "137"
+            told
         );
         user.ok(&["rm", "c"]);
         user.assert_empty();
