@@ -65,6 +65,14 @@ impl Check {
         }
     }
 
+    /// The same as a sentence with SHOULD or RECOMMENDED.
+    pub(crate) const fn should(self) -> Check {
+        Check {
+            level: Level::Should,
+            ..self
+        }
+    }
+
     /// The same as a sentence with MAY or OPTIONAL.
     pub(crate) const fn may(self) -> Check {
         Check {

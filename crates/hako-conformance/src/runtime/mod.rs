@@ -4,7 +4,11 @@
 
 mod bench;
 mod command;
+mod features;
+mod holder;
 mod lifecycle;
+mod linux;
+mod receiver;
 mod seen;
 mod trial;
 
@@ -18,11 +22,23 @@ pub use command::Done;
 pub const SPECIFICATION: &str = "https://github.com/opencontainers/runtime-spec/blob/v1.3.0";
 
 /// The documents that have checks, in the specification's order.
-pub const CHAPTERS: [&str; 1] = ["runtime.md"];
+pub const CHAPTERS: [&str; 5] = [
+    "runtime.md",
+    "runtime-linux.md",
+    "config-linux.md",
+    "features.md",
+    "features-linux.md",
+];
 
 /// All checks, by chapter.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    lifecycle::CHECKS.iter().copied().flatten()
+    let chapters = [
+        lifecycle::CHECKS,
+        linux::RUNTIME,
+        linux::CHECKS,
+        features::CHECKS,
+    ];
+    chapters.into_iter().flatten().copied().flatten()
 }
 
 #[cfg(test)]

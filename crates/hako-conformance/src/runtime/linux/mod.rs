@@ -1,0 +1,66 @@
+//! runtime-linux.md and config-linux.md: what a container on Linux has.
+
+mod descriptors;
+mod namespaces;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::bench::Bench;
+use super::trial::{Trial, VERSION as BASE};
+use crate::check::{Check, Stop, Verdict, demand, fails};
+
+/// The checks of runtime-linux.md.
+pub(crate) const RUNTIME: &[&[Check]] = &[descriptors::CHECKS];
+
+/// The checks of config-linux.md, by section.
+pub(crate) const CHECKS: &[&[Check]] = &[namespaces::CHECKS, namespaces::MORE];
+
+/// Reads a file outside of containers; that it cannot be read is a failure.
+fn read(path: impl AsRef<Path>) -> Result<String, Stop> {
+    let path = path.as_ref();
+    fs::read_to_string(path).or_else(|error| fails(format!("{}: {error}", path.display())))
+}
+
+/// Where a link outside of containers points.
+fn link(path: &str) -> Result<String, Stop> {
+    let to = fs::read_link(path).or_else(|error| fails(format!("{path}: {error}")))?;
+    Ok(to.to_string_lossy().into_owned())
+}
+
+/// Demands that two things are the same.
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Verdict {
+    demand(found == wanted, || {
+        format!("{what} is {found:?}, not {wanted:?}")
+    })
+}
+
+/// Demands an error for a configuration that is taken without its fault.
+fn faulty(bench: &Bench, version: &str, base: fn(&mut Value), fault: fn(&mut Value)) -> Verdict {
+    let sound = Trial::of(bench, version, &[])?.edit(base);
+    match sound.create() {
+        Err(Stop::Fails(text)) => return fails(format!("without the fault: {text}")),
+        other => other?,
+    }
+    sound.passed()?;
+    let trial = Trial::of(bench, version, &[])?.edit(base).edit(fault);
+    trial.does_not_start()?;
+    trial.passed()
+}
+
+/// Removes a member of an object.
+fn remove(object: &mut Value, name: &str) {
+    if let Some(members) = object.as_object_mut() {
+        members.remove(name);
+    }
+}
+
+/// Appends to an array, making it when it is missing.
+fn push(array: &mut Value, entry: Value) {
+    match array {
+        Value::Array(all) => all.push(entry),
+        other => *other = Value::Array(vec![entry]),
+    }
+}
