@@ -1,7 +1,22 @@
 //! runtime-linux.md and config-linux.md: what a container on Linux has.
 
+mod cgroups;
+mod default_devices;
 mod descriptors;
+mod device_rules;
+mod devices;
+mod filesystems;
+mod hierarchy;
+mod kernel;
+mod listener;
+mod mappings;
+mod mountinfo;
 mod namespaces;
+mod paths;
+mod resources;
+mod seccomp;
+mod syscalls;
+mod unified;
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +31,35 @@ use crate::check::{Check, Stop, Verdict, demand, fails};
 pub(crate) const RUNTIME: &[&[Check]] = &[descriptors::CHECKS];
 
 /// The checks of config-linux.md, by section.
-pub(crate) const CHECKS: &[&[Check]] = &[namespaces::CHECKS, namespaces::MORE];
+pub(crate) const CHECKS: &[&[Check]] = &[
+    filesystems::CHECKS,
+    namespaces::CHECKS,
+    namespaces::MORE,
+    mappings::CHECKS,
+    devices::CHECKS,
+    devices::REQUIRED,
+    default_devices::CHECKS,
+    cgroups::CHECKS,
+    device_rules::CHECKS,
+    resources::CHECKS,
+    resources::MORE,
+    unified::CHECKS,
+    kernel::RDT,
+    kernel::POLICIES,
+    kernel::POLICY_FAULTS,
+    kernel::SYSCTLS,
+    seccomp::DEFAULTS,
+    seccomp::ARCHITECTURES,
+    seccomp::FLAGS,
+    syscalls::ACTIONS,
+    syscalls::NUMBERS,
+    syscalls::COMPARISONS,
+    seccomp::FAULTS,
+    listener::CHECKS,
+    paths::CHECKS,
+    kernel::LABEL,
+    kernel::PERSONALITIES,
+];
 
 /// Reads a file outside of containers; that it cannot be read is a failure.
 fn read(path: impl AsRef<Path>) -> Result<String, Stop> {
