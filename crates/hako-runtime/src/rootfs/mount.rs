@@ -310,7 +310,11 @@ pub fn create(
         fsconfig_set_flag(&fs, "ro").map_err(|e| option("ro", e))?;
     }
     for flag in &o.superblock {
-        fsconfig_set_flag(&fs, *flag).map_err(|e| option(flag, e))?;
+        match fsconfig_set_flag(&fs, *flag) {
+            // mount(2) has a flag for it, which most file systems ignore.
+            Err(Errno::INVAL) if *flag == "iversion" => {}
+            other => other.map_err(|e| option(flag, e))?,
+        }
     }
     for (key, value) in data {
         match value {

@@ -12,13 +12,13 @@ use crate::runtime::trial::Trial;
 
 /// A mounted hierarchy.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Hierarchy {
+pub(in crate::runtime) struct Hierarchy {
     /// Where.
-    pub(super) mount: PathBuf,
+    pub(in crate::runtime) mount: PathBuf,
     /// Its controllers in `/proc/PID/cgroup`; empty for version 2.
     pub(super) controllers: Vec<String>,
     /// Version 2.
-    pub(super) unified: bool,
+    pub(in crate::runtime) unified: bool,
 }
 
 /// All hierarchies.
@@ -72,7 +72,7 @@ pub(super) fn is_first_version() -> bool {
 }
 
 /// The hierarchy of a controller.
-pub(super) fn of(controller: &str) -> Result<Hierarchy, Stop> {
+pub(in crate::runtime) fn of(controller: &str) -> Result<Hierarchy, Stop> {
     let second = match controller {
         "blkio" => "io",
         name => name,
@@ -91,7 +91,7 @@ pub(super) fn of(controller: &str) -> Result<Hierarchy, Stop> {
 
 impl Hierarchy {
     /// The directory of a process's cgroup.
-    pub(super) fn place(&self, pid: i32) -> Result<PathBuf, Stop> {
+    pub(in crate::runtime) fn place(&self, pid: i32) -> Result<PathBuf, Stop> {
         let path = format!("/proc/{pid}/cgroup");
         let text = read(&path)?;
         let mine = |line: &&str| {
@@ -216,7 +216,7 @@ pub(super) fn agrees(file: &str, text: &str, want: Want<'_>) -> Verdict {
 }
 
 /// Whether a directory or file is there.
-pub(super) fn exists(path: &Path) -> bool {
+pub(in crate::runtime) fn exists(path: &Path) -> bool {
     fs::exists(path).unwrap_or(false)
 }
 

@@ -6,16 +6,16 @@ mod descriptors;
 mod device_rules;
 mod devices;
 mod filesystems;
-mod hierarchy;
+pub(super) mod hierarchy;
 mod kernel;
 mod listener;
 mod mappings;
 mod mountinfo;
-mod namespaces;
+pub(super) mod namespaces;
 mod paths;
 mod resources;
 mod seccomp;
-mod syscalls;
+pub(super) mod syscalls;
 mod unified;
 
 use std::fs;
@@ -62,7 +62,7 @@ pub(crate) const CHECKS: &[&[Check]] = &[
 ];
 
 /// Reads a file outside of containers; that it cannot be read is a failure.
-fn read(path: impl AsRef<Path>) -> Result<String, Stop> {
+pub(super) fn read(path: impl AsRef<Path>) -> Result<String, Stop> {
     let path = path.as_ref();
     fs::read_to_string(path).or_else(|error| fails(format!("{}: {error}", path.display())))
 }

@@ -174,7 +174,7 @@ fn exists(kind: &Kind) -> Verdict {
     }
 }
 
-fn add(config: &mut Value, name: &str) {
+pub(in crate::runtime) fn add(config: &mut Value, name: &str) {
     match name {
         "user" => new_user(config),
         name => set(config, name, None),

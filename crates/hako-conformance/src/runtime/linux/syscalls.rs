@@ -145,7 +145,7 @@ numbers! {
 }
 
 /// A profile that concerns what `rules` name.
-pub(super) fn profile(default: &str, rules: Value) -> Value {
+pub(in crate::runtime) fn profile(default: &str, rules: Value) -> Value {
     json!({
         "defaultAction": default,
         "architectures": architectures(),
@@ -154,7 +154,7 @@ pub(super) fn profile(default: &str, rules: Value) -> Value {
 }
 
 /// This machine's.
-pub(super) fn architectures() -> Value {
+pub(in crate::runtime) fn architectures() -> Value {
     match std::env::consts::ARCH {
         "x86_64" => json!(["SCMP_ARCH_X86_64"]),
         "aarch64" => json!(["SCMP_ARCH_AARCH64"]),
