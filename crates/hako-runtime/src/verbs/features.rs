@@ -66,7 +66,7 @@ fn features() -> Features {
                 ..MountExtensions::default()
             }),
             memory_policy: Some(memory_policy()),
-            net_devices: enabled(false),
+            net_devices: enabled(true),
             ..LinuxFeatures::default()
         }),
         ..Features::default()

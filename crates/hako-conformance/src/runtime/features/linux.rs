@@ -246,7 +246,7 @@ fn profile(action: &str, args: Option<Value>) -> Value {
     if let Some(args) = args {
         rule["args"] = args;
     }
-    syscalls::profile("SCMP_ACT_ALLOW", json!([rule]))
+    syscalls::profile("SCMP_ACT_ALLOW", &json!([rule]))
 }
 
 fn seccomp(bench: &Bench) -> Verdict {
@@ -267,7 +267,7 @@ fn seccomp(bench: &Bench) -> Verdict {
 fn action(bench: &Bench, name: &str) -> Verdict {
     if name != "SCMP_ACT_NOTIFY" {
         return created(bench, |config| {
-            config["linux"]["seccomp"] = profile(name, None)
+            config["linux"]["seccomp"] = profile(name, None);
         });
     }
     let mut trial = Trial::new(bench, &[])?;

@@ -64,7 +64,7 @@ pub(super) const CHECKS: &[Check] = &[
         |bench| {
             let mut profile = profile(
                 "SCMP_ACT_ALLOW",
-                json!([{ "names": ["getppid"], "action": "SCMP_ACT_ERRNO" }]),
+                &json!([{ "names": ["getppid"], "action": "SCMP_ACT_ERRNO" }]),
             );
             profile["listenerPath"] = json!("/hako-nobody-listens");
             let trial = filtered_by(bench, "1.1.0", profile, &[[0; 6]])?;
@@ -156,7 +156,7 @@ fn noticed(bench: &Bench, change: fn(&mut Value)) -> Result<Trial<'_>, Stop> {
     }
     let mut profile = profile(
         "SCMP_ACT_ALLOW",
-        json!([{ "names": ["getppid"], "action": "SCMP_ACT_NOTIFY" }]),
+        &json!([{ "names": ["getppid"], "action": "SCMP_ACT_NOTIFY" }]),
     );
     change(&mut profile);
     filtered_by(bench, "1.1.0", profile, &[[0; 6]])

@@ -12,6 +12,7 @@ mod listener;
 mod mappings;
 mod mountinfo;
 pub(super) mod namespaces;
+mod net_devices;
 mod paths;
 mod resources;
 mod seccomp;
@@ -39,6 +40,7 @@ pub(crate) const CHECKS: &[&[Check]] = &[
     devices::CHECKS,
     devices::REQUIRED,
     default_devices::CHECKS,
+    net_devices::CHECKS,
     cgroups::CHECKS,
     device_rules::CHECKS,
     resources::CHECKS,
@@ -74,6 +76,10 @@ fn link(path: &str) -> Result<String, Stop> {
 }
 
 /// Demands that two things are the same.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers give what they have just made"
+)]
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Verdict {
     demand(found == wanted, || {
         format!("{what} is {found:?}, not {wanted:?}")

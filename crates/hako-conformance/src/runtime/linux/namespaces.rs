@@ -81,7 +81,7 @@ pub(super) const MORE: &[Check] = &[
         "A namespace's path that is not absolute is an error.",
         |bench| {
             refused(bench, |config| {
-                set(config, "network", Some(json!("self/ns/net")))
+                set(config, "network", Some(json!("self/ns/net")));
             })
         },
     ),
@@ -91,7 +91,7 @@ pub(super) const MORE: &[Check] = &[
         "A path to a file that is no namespace is an error.",
         |bench| {
             refused(bench, |config| {
-                set(config, "network", Some(json!("/proc/self/status")))
+                set(config, "network", Some(json!("/proc/self/status")));
             })
         },
     ),

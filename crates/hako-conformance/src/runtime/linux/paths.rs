@@ -237,7 +237,7 @@ fn masked(bench: &Bench, directory: bool) -> Verdict {
             .and_then(|()| fs::write(dir.join("file"), "secret"))
             .map_err(Stop::broken("cannot fill the root file system"))
     };
-    let plain = Trial::new(bench, &[step.clone()])?;
+    let plain = Trial::new(bench, std::slice::from_ref(&step))?;
     fill(&plain)?;
     let seen = plain.live()?;
     demand(hidden(seen.answer(0)?).is_err(), || {

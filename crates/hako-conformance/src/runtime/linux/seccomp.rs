@@ -67,7 +67,7 @@ faults! {
 fn base(config: &mut Value) {
     let arg = json!([{ "index": 1, "value": 7, "op": "SCMP_CMP_EQ" }]);
     let rule = json!([{ "names": ["getppid"], "action": "SCMP_ACT_ERRNO", "args": arg }]);
-    config["linux"]["seccomp"] = profile("SCMP_ACT_ALLOW", rule);
+    config["linux"]["seccomp"] = profile("SCMP_ACT_ALLOW", &rule);
 }
 
 macro_rules! flags {
@@ -135,7 +135,7 @@ fn allow_list() -> Value {
     names.dedup();
     profile(
         "SCMP_ACT_ERRNO",
-        json!([{ "names": names, "action": "SCMP_ACT_ALLOW" }]),
+        &json!([{ "names": names, "action": "SCMP_ACT_ALLOW" }]),
     )
 }
 

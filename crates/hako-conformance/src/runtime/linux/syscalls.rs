@@ -30,7 +30,7 @@ macro_rules! actions {
                 $demand,
                 |bench| {
                     let rule = json!([{ "names": ["getppid"], "action": $action }]);
-                    filtered(bench, $since, "SCMP_ACT_ALLOW", rule, [0; 6], $sees)
+                    filtered(bench, $since, "SCMP_ACT_ALLOW", &rule, [0; 6], $sees)
                 },
             ),
         )*];
@@ -123,7 +123,7 @@ macro_rules! numbers {
                 concat!("seccomp.", $name),
                 SECTION,
                 $demand,
-                |bench| filtered(bench, $since, "SCMP_ACT_ALLOW", json!($rule), [0; 6], $sees),
+                |bench| filtered(bench, $since, "SCMP_ACT_ALLOW", &json!($rule), [0; 6], $sees),
             ),
         )*];
     };
@@ -145,7 +145,7 @@ numbers! {
 }
 
 /// A profile that concerns what `rules` name.
-pub(in crate::runtime) fn profile(default: &str, rules: Value) -> Value {
+pub(in crate::runtime) fn profile(default: &str, rules: &Value) -> Value {
     json!({
         "defaultAction": default,
         "architectures": architectures(),
@@ -177,7 +177,7 @@ fn filtered(
     bench: &Bench,
     since: &str,
     default: &str,
-    rules: Value,
+    rules: &Value,
     arguments: [u64; 6],
     sees: Sees,
 ) -> Verdict {
@@ -209,7 +209,7 @@ fn judge(answer: &Answer, sees: Sees) -> Verdict {
 fn compared(bench: &Bench, it: &Comparison) -> Verdict {
     let rule = json!([{ "names": ["getppid"], "action": "SCMP_ACT_ERRNO", "args": (it.arg)() }]);
     let all: Vec<[u64; 6]> = it.matching.iter().chain(it.other).copied().collect();
-    let trial = filtered_by(bench, BASE, profile("SCMP_ACT_ALLOW", rule), &all)?;
+    let trial = filtered_by(bench, BASE, profile("SCMP_ACT_ALLOW", &rule), &all)?;
     let seen = trial.live()?;
     for (n, arguments) in all.iter().enumerate() {
         let sees = match it.matching.contains(arguments) {
