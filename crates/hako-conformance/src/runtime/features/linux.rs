@@ -6,7 +6,7 @@ use super::{names, part};
 use crate::check::{Check, Stop, Verdict, demand, fails};
 use crate::probe::Step;
 use crate::runtime::Bench;
-use crate::runtime::linux::{hierarchy, namespaces, syscalls};
+use crate::runtime::linux::{does_not_run, hierarchy, namespaces, syscalls};
 use crate::runtime::receiver::Receiver;
 use crate::runtime::trial::Trial;
 
@@ -254,8 +254,7 @@ fn seccomp(bench: &Bench) -> Verdict {
     let trial = Trial::new(bench, &[Step::Getppid([0; 6])])?
         .edit(|config| config["linux"]["seccomp"] = profile("SCMP_ACT_ERRNO", None));
     if *said == json!(false) {
-        trial.does_not_start()?;
-        return trial.passed();
+        return does_not_run(trial);
     }
     let seen = trial.live()?;
     match seen.answer(0)? {

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use serde_json::{Value, json};
 
-use super::{faulty, push, remove};
+use super::{does_not_run, faulty, push, remove};
 use crate::check::{Check, Stop, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
@@ -220,8 +220,7 @@ fn occupied(bench: &Bench, before: impl FnOnce(&std::path::Path) -> Verdict) -> 
         config["linux"]["devices"][0]["path"] = json!("/etc/hako-zero");
     });
     before(&trial.rootfs().join("etc/hako-zero"))?;
-    trial.does_not_start()?;
-    trial.passed()
+    does_not_run(trial)
 }
 
 fn attribute(bench: &Bench, field: &str, value: u32, seen_as: &str) -> Verdict {

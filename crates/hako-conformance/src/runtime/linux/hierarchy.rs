@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::read;
+use super::{does_not_run, read};
 use crate::check::{Stop, Verdict, fails};
 use crate::runtime::Bench;
 use crate::runtime::trial::Trial;
@@ -186,8 +186,7 @@ pub(super) fn limited(bench: &Bench, limit: &Limit) -> Verdict {
     let (file, want) = match (hierarchy.unified, limit.first.last(), limit.second) {
         (true, _, Some(found)) => found,
         (true, _, None) => {
-            trial.does_not_start()?;
-            return trial.passed();
+            return does_not_run(trial);
         }
         (false, Some((file, value)), _) => {
             Own::new(&hierarchy, &trial)?.takes(limit.first)?;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{BASE, faulty, read, remove, same};
+use super::{BASE, does_not_run, faulty, read, remove, same};
 use crate::check::{Check, Stop, Verdict, demand, fails};
 use crate::probe::Step;
 use crate::runtime::Bench;
@@ -28,8 +28,7 @@ pub(super) const RDT: &[Check] = &[
             }
             let trial = Trial::new(bench, &[])?
                 .edit(|config| config["linux"]["intelRdt"] = json!({ "closID": "hako" }));
-            trial.does_not_start()?;
-            trial.passed()
+            does_not_run(trial)
         },
     ),
     Check::must(

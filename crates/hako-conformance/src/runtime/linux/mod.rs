@@ -27,6 +27,7 @@ use serde_json::Value;
 use super::bench::Bench;
 use super::trial::{Trial, VERSION as BASE};
 use crate::check::{Check, Stop, Verdict, demand, fails};
+use crate::probe::Step;
 
 /// The checks of runtime-linux.md.
 pub(crate) const RUNTIME: &[&[Check]] = &[descriptors::CHECKS];
@@ -88,14 +89,30 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Verd
 
 /// Demands an error for a configuration that is taken without its fault.
 fn faulty(bench: &Bench, version: &str, base: fn(&mut Value), fault: fn(&mut Value)) -> Verdict {
-    let sound = Trial::of(bench, version, &[])?.edit(base);
-    match sound.create() {
+    let sound = Trial::of(bench, version, &[Step::Say("it runs".into())])?.edit(base);
+    match sound.live().and_then(|seen| seen.text(0).map(drop)) {
         Err(Stop::Fails(text)) => return fails(format!("without the fault: {text}")),
         other => other?,
     }
     sound.passed()?;
-    let trial = Trial::of(bench, version, &[])?.edit(base).edit(fault);
-    trial.does_not_start()?;
+    does_not_run(Trial::of(bench, version, &[])?.edit(base).edit(fault))
+}
+
+/// Demands that a container's program is never run. As the specification leaves
+/// open how an error is told, a `start` that says nothing will do.
+pub(super) fn does_not_run(mut trial: Trial<'_>) -> Verdict {
+    trial.steps(&[Step::Say("it runs".into())]);
+    let mut done = trial.try_create()?;
+    if done.is_ok() {
+        done = trial.call(&["start", &trial.id])?;
+    }
+    if done.is_ok() {
+        trial.becomes("stopped")?;
+        demand(trial.seen()?.len() == 0, || "the program is run".into())?;
+        trial.bench.works()?;
+    } else {
+        trial.erred(&done)?;
+    }
     trial.passed()
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::hierarchy::{self, Want, agrees};
-use super::read;
+use super::{does_not_run, read};
 use crate::check::{Check, Stop, Verdict};
 use crate::runtime::Bench;
 use crate::runtime::trial::Trial;
@@ -80,6 +80,5 @@ fn written(bench: &Bench, file: &'static str, value: &'static str) -> Verdict {
 fn refused(bench: &Bench, file: &str, value: &str) -> Verdict {
     let trial = Trial::of(bench, "1.1.0", &[])?
         .edit(|config| config["linux"]["resources"]["unified"][file] = json!(value));
-    trial.does_not_start()?;
-    trial.passed()
+    does_not_run(trial)
 }
