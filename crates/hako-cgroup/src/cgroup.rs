@@ -273,22 +273,19 @@ impl Cgroup {
     }
 
     /// Gives the version 2 directory, and those files in it that may be handed
-    /// over, to `uid`:`gid`, for a container with a cgroup namespace and a
+    /// over, to `uid`, for a container with a cgroup namespace and a
     /// writable cgroup mount (runtime-spec, "Cgroup ownership"). Version 1 is
     /// left alone, since delegation is not safe there.
-    pub fn delegate(&self, uid: u32, gid: u32) -> Result<()> {
+    pub fn delegate(&self, uid: u32) -> Result<()> {
         let Some(dir) = self.v2_dir()? else {
             return Ok(());
         };
         let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_else(|_| {
             "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned()
         });
-        let (uid, gid) = (
-            Some(rustix::fs::Uid::from_raw(uid)),
-            Some(rustix::fs::Gid::from_raw(gid)),
-        );
+        let uid = Some(rustix::fs::Uid::from_raw(uid));
         let chown = |path: String, fd: std::os::fd::BorrowedFd<'_>| {
-            rustix::fs::fchown(fd, uid, gid).map_err(|source| Error::Write {
+            rustix::fs::fchown(fd, uid, None).map_err(|source| Error::Write {
                 path,
                 value: "owner".to_owned(),
                 source,

@@ -4,11 +4,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use hako_cgroup::{Cgroup, CgroupPath, Devices, Host, Join, Options as CgroupOptions, Permission};
+use hako_cgroup::{
+    Cgroup, CgroupPath, Devices, Host, Join, Mode as CgroupMode, Options as CgroupOptions,
+    Permission,
+};
 use hako_spec::id::ContainerId;
 use hako_spec::runtime::validate::{self, Purpose};
 use hako_spec::runtime::{
-    Config, ConsoleSize, Hook, NamespaceKind, Process, Resources, State, Status,
+    Config, ConsoleSize, Hook, Mount, NamespaceKind, Process, Resources, State, Status,
 };
 use hako_sys::clone::{Forked, flags, fork};
 use rustix::fs::{Mode, OFlags};
@@ -367,7 +370,38 @@ fn make_cgroup(
     if cgroup.existed() && cgroup.is_frozen().unwrap_or(false) {
         return Err(Error::new(format!("cgroup {path} is frozen")));
     }
+    if host.mode() == Some(CgroupMode::V2)
+        && namespaces.makes(NamespaceKind::Cgroup)
+        && config.mounts.iter().any(is_own_hierarchy)
+        && let Some(owner) = owner(config)
+    {
+        match cgroup.delegate(owner) {
+            Err(_) if request.rootless_cgroups => {}
+            other => other.context(|| "give the cgroup away")?,
+        }
+    }
     Ok(cgroup)
+}
+
+/// A mount by which the container may change its cgroups (config-linux.md,
+/// "Cgroup ownership").
+fn is_own_hierarchy(mount: &Mount) -> bool {
+    mount.source.as_deref() == Some("cgroup")
+        && mount.destination == "/sys/fs/cgroup"
+        && !mount.options.iter().any(|option| option == "ro")
+}
+
+/// The process's user as the host knows it.
+fn owner(config: &Config) -> Option<u32> {
+    let linux = config.linux.as_ref()?;
+    let uid = config.process.as_ref()?.user.uid;
+    if linux.namespace(NamespaceKind::User).is_none() {
+        return Some(uid);
+    }
+    linux.uid_mappings.iter().find_map(|map| {
+        let place = uid.checked_sub(map.container_id)?;
+        (place < map.size).then(|| map.host_id.saturating_add(place))
+    })
 }
 
 /// The container's cgroups as a cgroup mount shows them.

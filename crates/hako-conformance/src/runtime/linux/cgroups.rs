@@ -132,11 +132,14 @@ fn with_controllers() -> Result<Vec<hierarchy::Hierarchy>, Stop> {
         .iter()
         .filter_map(|name| hierarchy::of(name).ok())
         .collect();
-    match found.is_empty() {
-        true => Err(Stop::Skipped(
+    let unified = hierarchy::all().into_iter().find(|it| it.unified);
+    match (found.is_empty(), unified) {
+        // Limits or not, it is where the processes are.
+        (_, Some(unified)) if !hierarchy::is_first_version() => Ok(vec![unified]),
+        (true, _) => Err(Stop::Skipped(
             "no cgroup controllers are mounted here".into(),
         )),
-        false => Ok(found),
+        (false, _) => Ok(found),
     }
 }
 
@@ -185,7 +188,8 @@ fn without(bench: &Bench) -> Verdict {
 }
 
 fn existing(bench: &Bench) -> Verdict {
-    let here = hierarchy::of("pids")?;
+    let some = || with_controllers().map(|mut all| all.remove(0));
+    let here = hierarchy::of("pids").or_else(|_| some())?;
     let trial = Trial::new(bench, &[])?;
     let own = Own::new(&here, &trial)?;
     let name = own
@@ -196,7 +200,6 @@ fn existing(bench: &Bench) -> Verdict {
         .into_owned();
     let trial = trial.edit(|config| {
         config["linux"]["cgroupsPath"] = json!(format!("/{name}"));
-        config["linux"]["resources"]["pids"]["limit"] = json!(99);
     });
     let before = inode(&own.0)?;
     trial.create()?;
