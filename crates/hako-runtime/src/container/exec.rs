@@ -157,11 +157,11 @@ pub fn start(
         }
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
-            let (pid, pidfd) = match staged {
+            let (pid, pidfd, ready) = match staged {
                 true => follow_stage(&ours, &pidfd)?,
-                false => (pid.as_raw_nonzero().get(), pidfd),
+                false => (pid.as_raw_nonzero().get(), pidfd, false),
             };
-            let outcome = follow(&request, &proc, &ours, pid);
+            let outcome = follow(&request, &proc, &ours, pid, ready);
             if outcome.is_err() {
                 let _ = hako_sys::signal::send(pidfd.as_fd(), 9);
                 reap(&pidfd);
@@ -171,9 +171,14 @@ pub fn start(
     }
 }
 
-/// Waits for the stage's child, which is this process' as well.
-fn follow_stage(channel: &Channel, stage: &OwnedFd) -> Result<(i32, OwnedFd)> {
-    let message = channel.receive();
+/// Waits for the stage's child, which is this process' as well; true when it
+/// has said that it is ready before the stage could tell its number.
+fn follow_stage(channel: &Channel, stage: &OwnedFd) -> Result<(i32, OwnedFd, bool)> {
+    let mut message = channel.receive();
+    let ready = matches!(message, Ok(Message::Ready));
+    if ready {
+        message = channel.receive();
+    }
     reap(stage);
     let number = match message? {
         Message::Pid(number) => number,
@@ -183,11 +188,15 @@ fn follow_stage(channel: &Channel, stage: &OwnedFd) -> Result<(i32, OwnedFd)> {
     };
     let pid = Pid::from_raw(number).ok_or_else(|| Error::new(format!("pid {number}")))?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).context(|| "open the process")?;
-    Ok((number, pidfd))
+    Ok((number, pidfd, ready))
 }
 
-fn follow(request: &Request, proc: &Proc, channel: &Channel, pid: i32) -> Result<()> {
-    match channel.receive()? {
+fn follow(request: &Request, proc: &Proc, channel: &Channel, pid: i32, ready: bool) -> Result<()> {
+    let message = match ready {
+        true => Message::Ready,
+        false => channel.receive()?,
+    };
+    match message {
         Message::Ready => limits::raise(pid, &request.process.rlimits)?,
         Message::Failed(error) => return Err(error),
         Message::Closed => return Err(Error::new("the process was killed while it was set up")),

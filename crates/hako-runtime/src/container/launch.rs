@@ -239,6 +239,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         container: &mut container,
         channel: &ours,
         guard: &mut guard,
+        early: None,
     };
     if namespaces.need_stage() {
         pidfd = parent.follow_stage(pid)?;

@@ -29,6 +29,8 @@ pub struct Parent<'a> {
     pub channel: &'a Channel,
     /// What is to be undone on failure.
     pub guard: &'a mut Guard,
+    /// What the process has said before its first stage could tell its number.
+    pub early: Option<Message>,
 }
 
 impl Parent<'_> {
@@ -73,6 +75,7 @@ impl Parent<'_> {
                     }
                 }
                 Ok(Message::Pid(pid)) => break Ok(pid),
+                Ok(early @ (Message::Ready | Message::Hooks)) => self.early = Some(early),
                 Ok(Message::Failed(error)) | Err(error) => break Err(error),
                 Ok(Message::Closed) => break Err(Error::new("the first stage was killed")),
                 Ok(other) => break Err(Error::new(format!("unexpected message {other:?}"))),
@@ -93,7 +96,11 @@ impl Parent<'_> {
     /// Serves the process until everything is set up.
     pub fn until_ready(&mut self) -> Result<()> {
         loop {
-            match self.channel.receive()? {
+            let message = match self.early.take() {
+                Some(early) => early,
+                None => self.channel.receive()?,
+            };
+            match message {
                 Message::Ready => {
                     return limits::raise(self.container.saved.pid, &self.process.rlimits);
                 }
