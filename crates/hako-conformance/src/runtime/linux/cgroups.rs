@@ -191,16 +191,9 @@ fn existing(bench: &Bench) -> Verdict {
     let some = || with_controllers().map(|mut all| all.remove(0));
     let here = hierarchy::of("pids").or_else(|_| some())?;
     let trial = Trial::new(bench, &[])?;
-    let own = Own::new(&here, &trial)?;
-    let name = own
-        .0
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let trial = trial.edit(|config| {
-        config["linux"]["cgroupsPath"] = json!(format!("/{name}"));
-    });
+    // With the container's name, so that nothing of it can stay.
+    let own = Own(here.mount.join(&trial.id));
+    fs::create_dir(&own.0).map_err(Stop::broken("cannot make a cgroup"))?;
     let before = inode(&own.0)?;
     trial.create()?;
     let found = here.place(trial.pid()?)?;
