@@ -16,6 +16,7 @@ pub mod link;
 pub mod mount_attr;
 pub mod ns;
 pub mod pidfd;
+pub mod process;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;

@@ -57,6 +57,12 @@ pub fn install(program: &[Filter], flags: u64) -> Result<Option<OwnedFd>, Errno>
 /// `EFAULT` for a known flag and no program, with `EINVAL` for an unknown one.
 pub fn supports_flag(flag: u64) -> bool {
     const SET_MODE_FILTER: libc::c_ulong = 1;
+    const WAIT_KILLABLE_RECV: u64 = 1 << 5;
+    // It goes with a listener alone; without one it is taken for unknown.
+    let flag = match flag & WAIT_KILLABLE_RECV {
+        0 => flag,
+        _ => flag | NEW_LISTENER,
+    };
     // SAFETY: a null program is what the probe is about; nothing is installed.
     let ret = crate::check(unsafe {
         libc::syscall(
@@ -78,4 +84,18 @@ pub fn supports_action(action: u32) -> bool {
         libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0u64, &raw const action)
     });
     ret.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_this_kernel() {
+        // 5.19 has all up to 1 << 5, and nobody has 1 << 30.
+        for bit in [0, 1, 2, 3, 4, 5] {
+            assert!(supports_flag(1 << bit), "{bit}");
+        }
+        assert!(!supports_flag(1 << 30));
+    }
 }

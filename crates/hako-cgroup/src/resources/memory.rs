@@ -15,9 +15,8 @@ fn set(value: Option<i64>) -> Option<i64> {
     value.filter(|v| *v != 0)
 }
 
-/// The first field that asks for something. `kernel` and `kernelTCP` are left
-/// alone (kernels since 5.16 and 6.12 do not have them), and `useHierarchy` is
-/// what every kernel since 5.11 does.
+/// The first field that asks for something. `useHierarchy` is what every kernel
+/// since 5.11 does.
 fn first_field(m: &Memory) -> Option<&'static str> {
     [
         (set(m.limit).is_some(), "memory.limit"),
@@ -28,6 +27,8 @@ fn first_field(m: &Memory) -> Option<&'static str> {
             m.disable_oom_killer == Some(true),
             "memory.disableOOMKiller",
         ),
+        (set(m.kernel_tcp).is_some(), "memory.kernelTCP"),
+        (set(m.kernel).is_some(), "memory.kernel"),
     ]
     .into_iter()
     .find_map(|(is_set, name)| is_set.then_some(name))
@@ -95,6 +96,11 @@ fn v1(dir: &Dir, m: &Memory) -> Result<()> {
         dir.write("memory.swappiness", &swappiness.to_string())
             .field("memory.swappiness")?;
     }
+    // The limit of all kernel memory is one that kernels since 5.16 ignore.
+    if let Some(tcp) = set(m.kernel_tcp) {
+        dir.write("memory.kmem.tcp.limit_in_bytes", &tcp.to_string())
+            .field("memory.kernelTCP")?;
+    }
     Ok(())
 }
 
@@ -136,6 +142,8 @@ fn v2(dir: &Dir, m: &Memory) -> Result<()> {
             m.disable_oom_killer == Some(true),
             "memory.disableOOMKiller",
         ),
+        (m.kernel.is_some_and(|v| v > 0), "memory.kernel"),
+        (m.kernel_tcp.is_some_and(|v| v > 0), "memory.kernelTCP"),
     ] {
         if is_set {
             return Err(Error::invalid(field, "does not exist in cgroup v2"));
@@ -211,6 +219,7 @@ mod tests {
             ("memory.soft_limit_in_bytes", ""),
             ("memory.oom_control", ""),
             ("memory.swappiness", ""),
+            ("memory.kmem.tcp.limit_in_bytes", ""),
         ]);
         fake.apply(
             r#"{"memory":{"limit":1000,"swap":2000,"reservation":500,"kernel":5,"kernelTCP":6,
@@ -223,6 +232,7 @@ mod tests {
             ("soft_limit_in_bytes", "500"),
             ("oom_control", "1"),
             ("swappiness", "7"),
+            ("kmem.tcp.limit_in_bytes", "6"),
         ] {
             assert_eq!(fake.read(&format!("memory/c/memory.{file}")), value);
         }
@@ -258,7 +268,10 @@ mod tests {
             .apply(r#"{"memory":{"limit":500,"checkBeforeUpdate":true}}"#)
             .unwrap_err();
         assert_eq!(chain(&e), "memory.limit 500 is below the current usage 600");
-        assert!(fake.apply(r#"{"memory":{"swappiness":3}}"#).is_err());
+        for field in ["swappiness", "kernel", "kernelTCP"] {
+            let json = format!(r#"{{"memory":{{"{field}":3}}}}"#);
+            assert!(fake.apply(&json).is_err(), "{field}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Step};
+use super::{Answer, Step, kernel};
 
 /// Files are told up to this many bytes.
 const MOST: u64 = 1 << 20;
@@ -74,6 +74,7 @@ impl Actor {
                 Ok(json!({
                     "nodename": name.nodename().to_string_lossy(),
                     "domainname": domain,
+                    "machine": name.machine().to_string_lossy(),
                 }))
             }
             Step::Read(path) => read(&self.named(path)),
@@ -99,7 +100,29 @@ impl Actor {
                 let file = File::open(path);
                 nothing(file.and_then(|mut file| file.read(&mut [0]).map(drop)))
             }
+            Step::Access(path, how) => {
+                let mut options = OpenOptions::new();
+                options.read(how.contains('r')).write(how.contains('w'));
+                nothing(options.open(path).map(drop))
+            }
+            Step::Mknod(path, kind, major, minor) => mknod(path, *kind, *major, *minor),
+            Step::Clocks => Ok(clocks()),
+            Step::Getppid(arguments) => {
+                hako_sys::process::getppid(*arguments).map(|pid| json!(pid))
+            }
+            Step::Unshare(names) => kernel::unshare(names),
+            Step::Join(path) => kernel::join(path),
+            Step::MountNew(kind, target) => kernel::mount_new(kind, target),
+            Step::Bind(source, target) => kernel::bind(source, target),
+            Step::Propagation(path, kind) => kernel::propagation(path, kind),
             Step::Execute(args) => execute(args),
+            Step::Exec(args) => {
+                use std::os::unix::process::CommandExt as _;
+                let (program, args) = args.split_first().ok_or(Errno::INVAL)?;
+                Err(errno(
+                    &std::process::Command::new(program).args(args).exec(),
+                ))
+            }
             Step::Fds => fds(),
             Step::Terminal => rustix::termios::tcgetwinsize(std::io::stdin())
                 .map(|size| json!([size.ws_row, size.ws_col])),
@@ -210,6 +233,27 @@ fn stat(path: &str) -> Done {
         "ino": meta.ino(),
         "dev": meta.dev(),
     }))
+}
+
+fn mknod(path: &str, kind: char, major: u32, minor: u32) -> Done {
+    let kind = match kind {
+        'b' => rustix::fs::FileType::BlockDevice,
+        _ => rustix::fs::FileType::CharacterDevice,
+    };
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let device = rustix::fs::makedev(major, minor);
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, device).map(|()| Value::Null)
+}
+
+fn clocks() -> Value {
+    let now = |clock| {
+        let time = rustix::time::clock_gettime(clock);
+        json!(time.tv_sec * 1_000_000_000 + time.tv_nsec)
+    };
+    json!({
+        "monotonic": now(rustix::time::ClockId::Monotonic),
+        "boottime": now(rustix::time::ClockId::Boottime),
+    })
 }
 
 fn list(path: &str) -> Done {

@@ -7,6 +7,7 @@
 //! mean is judged outside.
 
 mod act;
+mod kernel;
 mod step;
 
 use std::io::Write as _;

@@ -13,7 +13,7 @@ pub enum Step {
     Env,
     /// The working directory.
     Cwd,
-    /// uname(2): an object of `nodename` and `domainname`.
+    /// uname(2): an object of `nodename`, `domainname` and `machine`.
     Uname,
     /// A file's text, up to 1 MiB.
     Read(String),
@@ -34,6 +34,29 @@ pub enum Step {
     Mkdir(String),
     /// Opens a file for reading and reads a byte.
     Open(String),
+    /// Opens a file for reading, for writing or both (`r`, `w`, `rw`), and does
+    /// nothing with it.
+    Access(String, String),
+    /// mknod(2) of a device: path, kind (`c` or `b`), major, minor.
+    Mknod(String, char, u32, u32),
+    /// `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` in nanoseconds.
+    Clocks,
+    /// getppid(2) with these arguments, which the kernel does not look at; a
+    /// seccomp filter does.
+    Getppid([u64; 6]),
+    /// unshare(2) of namespaces by their names below `/proc/self/ns`; the
+    /// mounts of a new mount namespace are private.
+    Unshare(Vec<String>),
+    /// setns(2) to the namespace of a file.
+    Join(String),
+    /// mount(2) of a file system: type, target.
+    MountNew(String, String),
+    /// A bind mount: source, target.
+    Bind(String, String),
+    /// Makes the mount at a path `shared`, `private` or `slave`.
+    Propagation(String, String),
+    /// Becomes another program.
+    Exec(Vec<String>),
     /// Executes a program and gives its status.
     Execute(Vec<String>),
     /// The open descriptors, as an array of `[number, what]`.

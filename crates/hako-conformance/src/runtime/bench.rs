@@ -1,17 +1,19 @@
 //! The runtime under test, and the place where it is tried.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use std::{fs, io};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::command::{self, Done};
 use super::trial::Trial;
-use crate::check::Verdict;
+use crate::check::{Stop, Verdict};
 use crate::probe::Step;
 
 /// Which runtime, and how to call it.
@@ -52,11 +54,13 @@ pub struct Bench {
     pub(crate) options: Options,
     /// The program's absolute path.
     pub(crate) program: PathBuf,
-    /// What it says of itself.
+    /// What it says of itself: all that `--version` prints.
     version: String,
     place: TempDir,
     count: AtomicU32,
     works: OnceLock<Verdict>,
+    features: OnceLock<Option<Value>>,
+    known: Mutex<BTreeMap<String, Verdict>>,
 }
 
 impl Bench {
@@ -91,6 +95,8 @@ impl Bench {
             place,
             count: AtomicU32::new(0),
             works: OnceLock::new(),
+            features: OnceLock::new(),
+            known: Mutex::default(),
         };
         bench.version = bench.ask_version();
         Ok(bench)
@@ -99,7 +105,7 @@ impl Bench {
     /// The first line of the runtime's `--version`; empty when it has none.
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.version
+        self.version.lines().next().unwrap_or_default().trim()
     }
 
     /// The runtime's name: the last part of its path.
@@ -113,7 +119,7 @@ impl Bench {
         let mut command = std::process::Command::new(&self.program);
         command.arg("--version");
         match command::finish(&mut command, self.place.path(), self.options.patience) {
-            Ok(Done { out, .. }) => out.lines().next().unwrap_or_default().trim().to_owned(),
+            Ok(Done { out, .. }) => out,
             Err(_) => String::new(),
         }
     }
@@ -134,6 +140,64 @@ impl Bench {
         self.works.get_or_init(attempt).clone()
     }
 
+    /// The features document, if the runtime has one.
+    pub(crate) fn features(&self) -> Option<&Value> {
+        let ask = || {
+            let mut command = std::process::Command::new(&self.program);
+            command.args(&self.options.arguments).arg("features");
+            let done = command::finish(&mut command, self.place.path(), self.options.patience);
+            let done = done.ok().filter(Done::is_ok)?;
+            let document: Value = serde_json::from_str(&done.out).ok()?;
+            document.is_object().then_some(document)
+        };
+        self.features.get_or_init(ask).as_ref()
+    }
+
+    /// Whether the runtime says that it knows a version of the specification: in
+    /// its features document, or else in a line `spec: VERSION` of `--version`, or
+    /// else by taking a configuration of it. If not, what is new in the version
+    /// cannot be tried.
+    pub(crate) fn knows(&self, version: &str) -> Verdict {
+        let known = self.known.lock().ok();
+        if let Some(known) = known.as_ref().and_then(|known| known.get(version)) {
+            return known.clone();
+        }
+        drop(known);
+        let verdict = self.ask_version_of_specification(version);
+        if let Ok(mut known) = self.known.lock() {
+            known.insert(version.to_owned(), verdict.clone());
+        }
+        verdict
+    }
+
+    fn ask_version_of_specification(&self, version: &str) -> Verdict {
+        let older = |what: String| Err(Stop::Skipped(what));
+        let features = self.features().and_then(|it| it["ociVersionMax"].as_str());
+        let printed = || {
+            self.version
+                .lines()
+                .find_map(|line| line.strip_prefix("spec: "))
+        };
+        if let Some(newest) = features.or_else(printed) {
+            return match numbers(newest) >= numbers(version) {
+                true => Ok(()),
+                false => older(format!(
+                    "this is new in {version}, and the runtime knows the specification up to {newest}"
+                )),
+            };
+        }
+        let trial = Trial::new(self, &[])?
+            .edit(|config| config["ociVersion"] = Value::from(version.to_owned()));
+        let done = trial.try_create()?;
+        trial.passed()?;
+        match done.is_ok() {
+            true => Ok(()),
+            false => older(format!(
+                "this is new in {version}, and the runtime refuses a configuration of it"
+            )),
+        }
+    }
+
     /// A number and a directory for a trial.
     pub(crate) fn next(&self) -> (u32, PathBuf) {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
@@ -145,6 +209,14 @@ impl Bench {
         self.place.disable_cleanup(true);
         self.place.path()
     }
+}
+
+/// The numbers of a version, without what follows them.
+pub(crate) fn numbers(version: &str) -> Vec<u64> {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    core.split('.')
+        .map_while(|part| part.parse().ok())
+        .collect()
 }
 
 /// The absolute path of a program.

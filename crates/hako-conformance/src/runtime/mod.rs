@@ -6,7 +6,11 @@ mod bench;
 mod bundle;
 mod command;
 mod config;
+mod features;
+mod holder;
 mod lifecycle;
+mod linux;
+mod receiver;
 mod seen;
 mod trial;
 
@@ -20,11 +24,26 @@ pub use command::Done;
 pub const SPECIFICATION: &str = "https://github.com/opencontainers/runtime-spec/blob/v1.3.0";
 
 /// The documents that have checks, in the specification's order.
-pub const CHAPTERS: [&str; 3] = ["bundle.md", "runtime.md", "config.md"];
+pub const CHAPTERS: [&str; 7] = [
+    "bundle.md",
+    "runtime.md",
+    "runtime-linux.md",
+    "config.md",
+    "config-linux.md",
+    "features.md",
+    "features-linux.md",
+];
 
 /// All checks, by chapter.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    let chapters = [bundle::CHECKS, lifecycle::CHECKS, config::CHECKS];
+    let chapters = [
+        bundle::CHECKS,
+        lifecycle::CHECKS,
+        linux::RUNTIME,
+        config::CHECKS,
+        linux::CHECKS,
+        features::CHECKS,
+    ];
     chapters.into_iter().flatten().copied().flatten()
 }
 

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::bench::Bench;
+use super::bench::{Bench, numbers};
 use super::command::{self, Done};
 use super::seen::Seen;
 use crate::check::{Stop, Verdict, fails};
 use crate::probe::{self, Step};
+
+/// The version of the specification of [`Trial::new`]'s configuration.
+pub(crate) const VERSION: &str = "1.0.2";
 
 /// Where the probe is inside.
 pub(crate) const PROBE: &str = "/hako-probe";
@@ -30,6 +33,9 @@ pub(crate) struct Trial<'a> {
     /// The last part of its cgroup's path: the id at first, and of our own
     /// making whatever becomes of that.
     cgroup: String,
+    /// What the probe does before it becomes the runtime, for a runtime in a
+    /// surrounding of our making.
+    within: Vec<Step>,
     dir: PathBuf,
     failed: Cell<bool>,
 }
@@ -43,6 +49,7 @@ impl<'a> Trial<'a> {
             bench,
             config: base(&id),
             cgroup: id.clone(),
+            within: Vec::new(),
             id,
             dir,
             failed: Cell::new(true),
@@ -53,6 +60,21 @@ impl<'a> Trial<'a> {
         )))?;
         trial.steps(steps);
         Ok(trial)
+    }
+
+    /// The same with a configuration of a newer version of the specification;
+    /// a runtime that does not know it is not tried.
+    pub(crate) fn of(bench: &'a Bench, version: &str, steps: &[Step]) -> Result<Trial<'a>, Stop> {
+        if numbers(version) > numbers(VERSION) {
+            bench.knows(version)?;
+        }
+        Ok(Trial::new(bench, steps)?.edit(|config| config["ociVersion"] = json!(version)))
+    }
+
+    /// Has the runtime executed by the probe, after these steps.
+    pub(crate) fn within(mut self, steps: &[Step]) -> Self {
+        self.within = steps.to_vec();
+        self
     }
 
     fn lay_out(&self) -> std::io::Result<()> {
@@ -117,9 +139,21 @@ impl<'a> Trial<'a> {
 
     /// The runtime with the trial's state directory and `args`.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.bench.program);
-        command.args(&self.bench.options.arguments);
-        command.arg("--root").arg(self.dir.join("state")).args(args);
+        let state = text(&self.dir.join("state"));
+        let mut words = vec![text(&self.bench.program)];
+        words.extend(self.bench.options.arguments.iter().cloned());
+        words.extend(["--root".to_owned(), state]);
+        words.extend(args.iter().map(|&word| word.to_owned()));
+        let mut command = Command::new(&words[0]);
+        if self.within.is_empty() {
+            command.args(&words[1..]);
+        } else {
+            let mut steps = vec![Step::Into("/dev/null".into())];
+            steps.extend(self.within.iter().cloned());
+            steps.push(Step::Exec(words));
+            command = Command::new(self.bench.probe());
+            command.arg(json!(steps).to_string());
+        }
         command.current_dir(&self.dir);
         for name in ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"] {
             command.env_remove(name);
@@ -416,7 +450,7 @@ fn remove_cgroup(dir: &Path) {
 fn base(id: &str) -> Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     json!({
-        "ociVersion": "1.0.2",
+        "ociVersion": VERSION,
         "root": { "path": "rootfs" },
         "hostname": "conformance",
         "process": {

@@ -21,18 +21,8 @@ pub fn all(config: &Config, process: &Process, namespaces: &Namespaces) -> Resul
 
 fn supported(config: &Config, process: &Process) -> Result<()> {
     let linux = config.linux.as_ref();
-    let asked = [
-        (
-            "linux.netDevices",
-            linux.is_some_and(|l| !l.net_devices.is_empty()),
-        ),
-        (
-            "linux.intelRdt",
-            linux.is_some_and(|l| l.intel_rdt.is_some()),
-        ),
-    ];
-    if let Some((field, _)) = asked.iter().find(|(_, asked)| *asked) {
-        return Err(Error::new(format!("{field} is not supported")));
+    if linux.is_some_and(|l| l.intel_rdt.is_some()) {
+        return Err(Error::new("linux.intelRdt is not supported"));
     }
     let enabled = |path: &str| std::fs::exists(path).unwrap_or(false);
     let named = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());

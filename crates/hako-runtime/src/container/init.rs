@@ -165,7 +165,10 @@ impl Init<'_> {
 
         let prepared = rootfs::prepare(&self.plan)?;
         let hooks = self.config.hooks.as_ref();
-        if hooks.is_some_and(|h| !h.prestart.is_empty() || !h.create_runtime.is_empty()) {
+        let devices = self.config.linux.as_ref().map(|l| &l.net_devices);
+        if hooks.is_some_and(|h| !h.prestart.is_empty() || !h.create_runtime.is_empty())
+            || devices.is_some_and(|d| !d.is_empty())
+        {
             channel.send(&Message::Hooks)?;
             channel.wait_go()?;
         }

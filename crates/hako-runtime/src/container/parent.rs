@@ -9,7 +9,7 @@ use hako_spec::runtime::{Config, Hooks, Process, State, Status};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::launch::{Guard, reap};
-use super::{hook, limits, userns};
+use super::{hook, limits, netdev, userns};
 use crate::error::{Context, Error, Kind, Result};
 use crate::proc::{Identity, Proc};
 use crate::state::Container;
@@ -98,6 +98,11 @@ impl Parent<'_> {
                     return limits::raise(self.container.saved.pid, &self.process.rlimits);
                 }
                 Message::Hooks => {
+                    if let Some(linux) = self.config.linux.as_ref()
+                        && !linux.net_devices.is_empty()
+                    {
+                        netdev::move_all(&linux.net_devices, self.container.saved.pid)?;
+                    }
                     self.runtime_hooks()?;
                     self.channel.send(&Message::Go(0))?;
                 }

@@ -90,7 +90,8 @@ fn one(root: &Root, device: &Device, user_namespace: bool) -> Result<()> {
         DeviceKind::Fifo => FileType::Fifo,
         DeviceKind::All => return Err(Error::new("type \"a\" is for cgroup rules alone")),
     };
-    let number = |n: i64, what: &str| {
+    let number = |n: Option<i64>, what: &str| {
+        let n = n.unwrap_or(0);
         u32::try_from(n).map_err(|_| Error::new(format!("{what} number {n} is out of range")))
     };
     let (dir, name) = split(&device.path)?;

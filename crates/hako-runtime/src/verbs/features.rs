@@ -1,8 +1,9 @@
 //! `features`: what this runtime can do (features.md, features-linux.md).
 
 use hako_spec::runtime::{
-    Arch, CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MountExtensions,
-    SeccompAction, SeccompFeatures, SeccompFlag, SeccompOp, VERSION,
+    Arch, CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MemoryPolicyFeatures,
+    MemoryPolicyFlag, MemoryPolicyMode, MountExtensions, SeccompAction, SeccompFeatures,
+    SeccompFlag, SeccompOp, VERSION,
 };
 
 use super::print;
@@ -64,10 +65,31 @@ fn features() -> Features {
                 idmap: enabled(true),
                 ..MountExtensions::default()
             }),
-            net_devices: enabled(false),
+            memory_policy: Some(memory_policy()),
+            net_devices: enabled(true),
             ..LinuxFeatures::default()
         }),
         ..Features::default()
+    }
+}
+
+fn memory_policy() -> MemoryPolicyFeatures {
+    MemoryPolicyFeatures {
+        modes: strings(&[
+            MemoryPolicyMode::Bind,
+            MemoryPolicyMode::Default,
+            MemoryPolicyMode::Interleave,
+            MemoryPolicyMode::Local,
+            MemoryPolicyMode::Preferred,
+            MemoryPolicyMode::PreferredMany,
+            MemoryPolicyMode::WeightedInterleave,
+        ]),
+        flags: strings(&[
+            MemoryPolicyFlag::NumaBalancing,
+            MemoryPolicyFlag::RelativeNodes,
+            MemoryPolicyFlag::StaticNodes,
+        ]),
+        ..MemoryPolicyFeatures::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Limits, as the host sees them, and the cgroups of exec.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::json;
@@ -179,4 +180,41 @@ fn version_two_alone() {
         "{out:#?}"
     );
     assert!(out.stderr.contains("Operation not permitted"), "{out:#?}");
+}
+
+/// Where version 2 is all that is mounted, a container with a cgroup namespace
+/// and a writable mount owns its cgroup, and of its files those alone that the
+/// kernel lets be given away.
+#[test]
+fn a_writable_cgroup_is_the_containers() {
+    let owners =
+        |options: &[&str]| {
+            let b = Bundle::sh(
+            "cd /sys/fs/cgroup; stat -c %u . cgroup.procs cgroup.subtree_control cgroup.max.depth",
+        )
+        .edit(|c| {
+            let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+            c["linux"]["uidMappings"] = map.clone();
+            c["linux"]["gidMappings"] = map;
+            let namespaces = c["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.push(json!({ "type": "user" }));
+            c["mounts"].as_array_mut().unwrap().retain(|m| m["type"] != "cgroup");
+            c["linux"]["resources"] = json!({});
+            let mount = json!({
+                "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                "options": options,
+            });
+            c["mounts"].as_array_mut().unwrap().push(mount);
+        });
+            fs::set_permissions(b.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            let script = "grep -o '/sys/fs/cgroup/[^ ]*' /proc/self/mountinfo | xargs -r umount \
+            && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"";
+            let run = b.command(&["run", "-b", b.dir.path().to_str().unwrap(), &b.id]);
+            let mut command = std::process::Command::new("unshare");
+            command.args(["-m", "sh", "-c", script, "sh"]);
+            command.arg(run.get_program()).args(run.get_args());
+            b.finish(command).ok()
+        };
+    assert_eq!(owners(&["nosuid"]), "0\n0\n0\n65534");
+    assert_eq!(owners(&["nosuid", "ro"]), "65534\n65534\n65534\n65534");
 }

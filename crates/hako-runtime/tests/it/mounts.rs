@@ -520,3 +520,14 @@ fn the_cgroup_mount_shows_the_own_groups() {
     assert_eq!(out.lines().next(), Some("42"), "{out}");
     assert_eq!(out.lines().last(), Some(b.cgroup.as_str()), "{out}");
 }
+
+#[test]
+fn iversion_is_taken_where_it_means_nothing() {
+    let b = Bundle::sh("grep ' /tmp ' /proc/mounts").edit(|c| {
+        let mount = json!({
+            "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["iversion"],
+        });
+        c["mounts"].as_array_mut().unwrap().push(mount);
+    });
+    assert!(b.run().ok().starts_with("tmpfs /tmp tmpfs"));
+}

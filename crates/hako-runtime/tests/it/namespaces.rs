@@ -355,3 +355,47 @@ fn a_time_namespace_has_offsets() {
         Bundle::new().edit(|c| c["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 1 } }));
     assert!(bad.run().fails().contains("without a time namespace"));
 }
+
+/// In a network namespace of its own in the host's place: `hako0` moves under
+/// another name, up, and with its addresses.
+#[test]
+fn network_devices_move_with_their_addresses() {
+    let b = Bundle::sh(
+        "cat /sys/class/net/in0/flags /sys/class/net/in0/mtu; cat /proc/net/if_inet6 /proc/net/fib_trie",
+    )
+    .edit(|c| c["linux"]["netDevices"] = json!({ "hako0": { "name": "in%d" } }));
+    let script = "ip link add hako0 mtu 1400 type veth peer name peer0 \
+        && ip address add 192.0.2.7/24 dev hako0 \
+        && ip address add 2001:db8::7/64 dev hako0 \
+        && exec \"$@\"";
+    let run = b.command(&["run", "-b", b.dir.path().to_str().unwrap(), &b.id]);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-n", "sh", "-c", script, "sh"]);
+    command.arg(run.get_program()).args(run.get_args());
+    let out = b.finish(command).ok();
+    let mut lines = out.lines();
+    let flags = lines.next().unwrap().trim_start_matches("0x");
+    assert_eq!(u32::from_str_radix(flags, 16).unwrap() & 1, 1, "{out}");
+    assert_eq!(lines.next(), Some("1400"), "{out}");
+    assert!(out.contains("20010db8000000000000000000000007"), "{out}");
+    assert!(out.contains("192.0.2.7"), "{out}");
+}
+
+#[test]
+fn a_network_device_that_cannot_move_is_an_error() {
+    for (devices, word) in [
+        (json!({ "hako-none": {} }), "linux.netDevices: hako-none"),
+        (
+            json!({ "lo": { "name": "lo" } }),
+            "the container has a device lo",
+        ),
+        (
+            json!({ "lo": { "name": "other" } }),
+            "move to the container",
+        ),
+    ] {
+        let b = Bundle::new().edit(|c| c["linux"]["netDevices"] = devices);
+        let text = b.run().fails();
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}

@@ -466,8 +466,8 @@ fn what_is_not_supported_is_refused() {
         "linux.intelRdt",
     );
     refused(
-        |c| c["linux"]["netDevices"] = json!({ "eth0": {} }),
-        "linux.netDevices",
+        |c| c["linux"]["netDevices"] = json!({ "hako-none": {} }),
+        "linux.netDevices: hako-none",
     );
     refused(
         |c| c["linux"]["personality"] = json!({ "domain": "LINUX", "flags": ["x"] }),

@@ -66,9 +66,9 @@ object! {
         /// Which kind of node.
         pub kind: DeviceKind = "type" required,
         /// Major number; not for a FIFO.
-        pub major: i64 = "major" always,
+        pub major: Option<i64> = "major",
         /// Minor number; not for a FIFO.
-        pub minor: i64 = "minor" always,
+        pub minor: Option<i64> = "minor",
         /// Permission bits (some writers add the file type's).
         pub file_mode: Option<u32> = "fileMode",
         /// Owner inside the container.

@@ -143,13 +143,15 @@ fn devices(found: &mut Problems, linux: &Linux) {
                 );
             }
             DeviceKind::Fifo => {}
-            _ if device.major == 0 && device.minor == 0 => {
-                found.add(path.as_str(), "has no major and minor numbers", section);
-            }
-            _ if device.major < 0 || device.minor < 0 => {
-                found.add(path.as_str(), "has a negative device number", section);
-            }
-            _ => {}
+            _ => match (device.major, device.minor) {
+                (Some(0), Some(0)) | (None, _) | (_, None) => {
+                    found.add(path.as_str(), "lacks major and minor numbers", section);
+                }
+                (Some(major), Some(minor)) if major < 0 || minor < 0 => {
+                    found.add(path.as_str(), "has a negative device number", section);
+                }
+                _ => {}
+            },
         }
     }
     for (place, device) in linux.devices.iter().enumerate() {

@@ -249,6 +249,16 @@ fn each_broken_rule_is_found_at_its_place() {
         ),
         ("/linux/devices/0/minor", json!(-1), "linux.devices[0]"),
         (
+            "/linux/devices/0",
+            json!({"type": "c", "path": "/dev/x", "major": 1}),
+            "linux.devices[0]",
+        ),
+        (
+            "/linux/devices/0",
+            json!({"type": "c", "path": "/dev/x", "minor": 5}),
+            "linux.devices[0]",
+        ),
+        (
             "/linux/devices/0/path",
             json!("/fifo"),
             "linux.devices[1].path",
