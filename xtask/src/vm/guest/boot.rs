@@ -2,7 +2,7 @@
 //! the cgroups arranged as systemd arranges them.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -24,6 +24,16 @@ const NEW: &str = "/new";
 const INIT: &str = "/sys/fs/cgroup/init.scope";
 const SLICE: &str = "/sys/fs/cgroup/user.slice";
 const SESSION: &str = "/sys/fs/cgroup/user.slice/session.scope";
+
+/// A network that leads nowhere, with a route to everywhere: pasta takes after
+/// the interface that has the default route, and fails where there is none.
+const NETWORK: [&str; 5] = [
+    "link set lo up",
+    "link add outside type dummy",
+    "addr add 192.0.2.2/24 dev outside",
+    "link set outside up",
+    "route add default via 192.0.2.1",
+];
 
 /// Does not return: the machine is switched off at the end, whatever happens.
 pub(super) fn main() {
@@ -149,12 +159,17 @@ fn arrange() -> Result<()> {
         symlink(target, Path::new("/dev").join(name))
             .with_context(|| format!("link /dev/{name}"))?;
     }
+    // As udev's rules have it; everything else stays root's.
+    for device in ["/dev/fuse", "/dev/net/tun"] {
+        fs::set_permissions(device, fs::Permissions::from_mode(0o666))
+            .with_context(|| format!("open {device} to everybody"))?;
+    }
     rustix::system::sethostname(b"hako-vm").context("name the machine")?;
-    let up = Command::new("/bin/ip")
-        .args(["link", "set", "lo", "up"])
-        .status()
-        .context("run ip")?;
-    anyhow::ensure!(up.success(), "ip link set lo up: {up}");
+    for line in NETWORK {
+        let mut ip = Command::new("/bin/ip");
+        let done = ip.args(line.split(' ')).status().context("run ip")?;
+        anyhow::ensure!(done.success(), "ip {line}: {done}");
+    }
     Ok(())
 }
 
