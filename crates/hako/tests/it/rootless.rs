@@ -66,6 +66,9 @@ struct User {
     uid: u32,
     /// First subordinate id.
     first: u32,
+    /// What is done as root before each command, in its mount namespace. The
+    /// holder keeps what it was for the command that made it, which any may be.
+    setup: String,
 }
 
 /// Run by root: becomes the user and executes its arguments. `SETUP` is done
@@ -96,6 +99,7 @@ impl User {
             shared,
             uid,
             first,
+            setup: String::new(),
         };
         let put = |name: &str, text: &str, mode| {
             let path = user.path(name);
@@ -147,7 +151,7 @@ impl User {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.path("as"));
-        command.arg("hako").args(args);
+        command.arg("hako").args(args).env("SETUP", &self.setup);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -451,33 +455,19 @@ fn tun(mode: &str) -> String {
 #[test]
 fn without_a_usable_pasta_the_default_is_no_network() {
     for many in [true, false] {
-        let user = User::with_image(many);
-        let setup = tun("600");
-        let setup = [("SETUP", setup.as_str())];
-        let out = user.run_with(
-            &setup,
-            // Some kernels have tunnels of their own in every network namespace.
-            &[
-                "run",
-                "--rm",
-                "bb",
-                "sh",
-                "-c",
-                "grep -c eth0 /proc/net/dev; true",
-            ],
-        );
-        assert_eq!((out.status, out.out.as_str()), (0, "0\n"), "{out:?}");
+        let mut user = User::new(many);
+        user.setup = tun("600");
+        user.pull();
+        let out = user.run(&["run", "--rm", "bb", "grep", "-c", ":", "/proc/net/dev"]);
+        assert_eq!((out.status, out.out.as_str()), (0, "1\n"), "{out:?}");
         assert_eq!(out.err.lines().count(), 1, "{out:?}");
         for word in ["no network", "/dev/net/tun", "chmod 666", "--network"] {
             assert!(out.err.contains(word), "{word}: {out:?}");
         }
-        let out = user.run_with(&setup, &["run", "--rm", "--network", "pasta", "bb", "true"]);
+        let out = user.run(&["run", "--rm", "--network", "pasta", "bb", "true"]);
         assert_eq!(out.status, 125, "{out:?}");
         assert!(out.err.contains("/dev/net/tun"), "{out:?}");
-        let out = user.run_with(
-            &setup,
-            &["run", "--rm", "--network", "bridge", "bb", "true"],
-        );
+        let out = user.run(&["run", "--rm", "--network", "bridge", "bb", "true"]);
         assert!(
             out.status == 125 && out.err.contains("needs root"),
             "{out:?}"
@@ -489,19 +479,13 @@ fn without_a_usable_pasta_the_default_is_no_network() {
 #[test]
 fn pasta_connects_and_leaves_nothing_even_when_it_fails() {
     for many in [true, false] {
-        let user = User::new(many);
-        let setup = tun("666");
-        // The holder sees the device too, and with it everything later.
-        assert_eq!(user.run_with(&[("SETUP", &setup)], &["ps"]).status, 0);
+        let mut user = User::new(many);
+        user.setup = tun("666");
         user.pull();
-        let setup = ("SETUP", setup.as_str());
-        let out = user.run_with(&[setup], &["run", "--rm", "bb", "cat", "/proc/net/dev"]);
+        let out = user.run(&["run", "--rm", "bb", "cat", "/proc/net/dev"]);
         assert!(out.status == 0 && out.out.contains("eth0:"), "{out:?}");
         assert_eq!(out.err, "");
-        let out = user.run_with(
-            &[setup],
-            &["run", "-d", "--name", "c", "bb", "sleep", "1000"],
-        );
+        let out = user.run(&["run", "-d", "--name", "c", "bb", "sleep", "1000"]);
         assert_eq!(out.status, 0, "{out:?}");
         assert!(
             user.processes()
@@ -516,7 +500,7 @@ fn pasta_connects_and_leaves_nothing_even_when_it_fails() {
         std::fs::write(&pasta, "#!/bin/sh\necho out of order >&2; exit 1\n").unwrap();
         std::fs::set_permissions(&pasta, std::fs::Permissions::from_mode(0o755)).unwrap();
         let first = format!("{}:", user.path("broken").display());
-        let variables = [setup, ("FIRST", first.as_str())];
+        let variables = [("FIRST", first.as_str())];
         for flags in [&["--rm"][..], &["-d", "--name", "c"]] {
             let args = [&["run"], flags, &["bb", "true"]].concat();
             let out = user.run_with(&variables, &args);
