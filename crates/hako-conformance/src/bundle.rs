@@ -11,7 +11,6 @@ use hako_spec::runtime::validate::{self, Purpose};
 use hako_spec::runtime::{Config, Hook, Mount};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat2, statat};
 use rustix::io::Errno;
-use serde_json::Value;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -83,9 +82,7 @@ pub fn check(dir: &Path, options: &Options) -> Result<Vec<Finding>, Unreadable> 
         let text = "is missing: the container can be created, but not started";
         findings.warning("process", text, "config.md \"Process\"");
     }
-    if let Ok(document) = serde_json::from_slice(&bytes) {
-        unknown(&mut findings, &document, &config);
-    }
+    unknown(&mut findings, &config);
     root(&mut findings, dir, &config);
     for (n, mount) in config.mounts.iter().enumerate() {
         mount_point(&mut findings, dir, n, mount, options);
@@ -128,12 +125,16 @@ impl Findings {
     }
 }
 
+/// The sections of other platforms, which are known, but not looked at.
+const ELSEWHERE: [&str; 5] = ["windows", "solaris", "vm", "zos", "freebsd"];
+
 /// Properties that the specification does not have, which runtimes ignore: most
 /// often a slip of the pen.
-fn unknown(findings: &mut Findings, document: &Value, config: &Config) {
+fn unknown(findings: &mut Findings, config: &Config) {
     let mut note = |place: &str, extra: &hako_spec::Map| {
-        for name in extra.keys() {
+        for (name, value) in extra {
             let place = match place {
+                "" if ELSEWHERE.contains(&name.as_str()) && value.is_object() => continue,
                 "" => name.clone(),
                 _ => format!("{place}.{name}"),
             };
@@ -170,11 +171,6 @@ fn unknown(findings: &mut Findings, document: &Value, config: &Config) {
             note("linux.seccomp", &seccomp.extra);
         }
     }
-    let elsewhere = ["windows", "solaris", "vm", "zos", "freebsd"];
-    findings.0.retain(|finding| {
-        // Sections of other platforms are known, but not looked at.
-        !(elsewhere.contains(&finding.place.as_str()) && document[&finding.place].is_object())
-    });
 }
 
 fn root(findings: &mut Findings, dir: &Path, config: &Config) {
@@ -363,7 +359,7 @@ fn namespaces(findings: &mut Findings, config: &Config) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

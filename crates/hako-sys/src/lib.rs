@@ -12,6 +12,7 @@ pub mod clone;
 pub mod exec;
 pub mod fds;
 pub mod keyring;
+pub mod limits;
 pub mod link;
 pub mod mount_attr;
 pub mod ns;

@@ -6,33 +6,15 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
+use hako_sys::limits::RESOURCES;
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::getrlimit;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Step, kernel};
 
 /// Files are told up to this many bytes.
 const MOST: u64 = 1 << 20;
-
-const LIMITS: [(&str, Resource); 16] = [
-    ("RLIMIT_AS", Resource::As),
-    ("RLIMIT_CORE", Resource::Core),
-    ("RLIMIT_CPU", Resource::Cpu),
-    ("RLIMIT_DATA", Resource::Data),
-    ("RLIMIT_FSIZE", Resource::Fsize),
-    ("RLIMIT_LOCKS", Resource::Locks),
-    ("RLIMIT_MEMLOCK", Resource::Memlock),
-    ("RLIMIT_MSGQUEUE", Resource::Msgqueue),
-    ("RLIMIT_NICE", Resource::Nice),
-    ("RLIMIT_NOFILE", Resource::Nofile),
-    ("RLIMIT_NPROC", Resource::Nproc),
-    ("RLIMIT_RSS", Resource::Rss),
-    ("RLIMIT_RTPRIO", Resource::Rtprio),
-    ("RLIMIT_RTTIME", Resource::Rttime),
-    ("RLIMIT_SIGPENDING", Resource::Sigpending),
-    ("RLIMIT_STACK", Resource::Stack),
-];
 
 /// Where answers go, the signals that wait, and the pid of the state.
 #[derive(Debug, Default)]
@@ -317,9 +299,9 @@ fn scheduler() -> Done {
 /// getrlimit(2) of all limits, as [`Step::Limits`] answers.
 pub(crate) fn limits() -> Value {
     let mut all = Map::new();
-    for (name, resource) in LIMITS {
-        let limit = getrlimit(resource);
-        all.insert(name.to_owned(), json!([limit.current, limit.maximum]));
+    for (name, resource) in RESOURCES {
+        let limit = getrlimit(*resource);
+        all.insert((*name).to_owned(), json!([limit.current, limit.maximum]));
     }
     all.into()
 }

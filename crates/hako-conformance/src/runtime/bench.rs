@@ -186,6 +186,7 @@ impl Bench {
                 )),
             };
         }
+        self.works()?;
         let trial = Trial::new(self, &[])?
             .edit(|config| config["ociVersion"] = Value::from(version.to_owned()));
         let done = trial.try_create()?;

@@ -37,8 +37,7 @@ pub(crate) const CHECKS: &[&[Check]] = &[&[
 
 fn config(bench: &Bench) -> Verdict {
     let trial = Trial::new(bench, &[])?;
-    let bundle = super::trial::text(&trial.bundle());
-    trial.errs(&["create", "--bundle", &bundle, &trial.id])?;
+    trial.erred(&trial.create_as_it_is()?)?;
     trial.errs(&["state", &trial.id])?;
     // The same bundle with the file is good.
     trial.create()?;
@@ -50,8 +49,7 @@ fn elsewhere(bench: &Bench, name: &str) -> Verdict {
     let path = trial.bundle().join(name);
     fs::write(&path, trial.config.to_string())
         .map_err(Stop::broken(format!("cannot write {}", path.display())))?;
-    let bundle = super::trial::text(&trial.bundle());
-    trial.errs(&["create", "--bundle", &bundle, &trial.id])?;
+    trial.erred(&trial.create_as_it_is()?)?;
     trial.errs(&["state", &trial.id])?;
     trial.passed()
 }

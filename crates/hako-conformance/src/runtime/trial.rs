@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::bench::{Bench, numbers};
 use super::command::{self, Done};
+use super::edit::push;
+use super::mountinfo;
 use super::seen::Seen;
 use crate::check::{Stop, Verdict, fails};
 use crate::probe::{self, Step};
@@ -108,10 +110,7 @@ impl<'a> Trial<'a> {
             _ => text(&self.bench.probe()),
         };
         let hook = json!({ "path": path, "args": arguments(probe::NAME, steps) });
-        match &mut self.config["hooks"][kind] {
-            Value::Array(hooks) => hooks.push(hook),
-            other => *other = json!([hook]),
-        }
+        push(&mut self.config["hooks"][kind], hook);
         self
     }
 
@@ -175,6 +174,11 @@ impl<'a> Trial<'a> {
     /// `create`, whose standard output the container has.
     pub(crate) fn try_create(&self) -> Result<Done, Stop> {
         self.write()?;
+        self.create_as_it_is()
+    }
+
+    /// The same with whatever is in the bundle.
+    pub(crate) fn create_as_it_is(&self) -> Result<Done, Stop> {
         let bundle = text(&self.bundle());
         let mut command = self.command(&["create", "--bundle", &bundle, &self.id]);
         let patience = self.bench.options.patience;
@@ -403,10 +407,9 @@ pub(crate) fn well(done: &Done) -> Verdict {
 /// The cgroups called `name` at the top of each hierarchy that is mounted here.
 fn cgroups(name: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mut found: Vec<PathBuf> = mounts
-        .lines()
-        .filter(|line| line.contains(" - cgroup"))
-        .filter_map(|line| line.split(' ').nth(4))
+    let hierarchies = mounts.lines().filter(|line| line.contains(" - cgroup"));
+    let mut found: Vec<PathBuf> = hierarchies
+        .flat_map(mountinfo::places)
         .map(|at| Path::new(at).join(name))
         .collect();
     found.retain(|path| path.is_dir());
@@ -417,8 +420,8 @@ fn cgroups(name: &str) -> Vec<PathBuf> {
 /// the files there be removed with the bundle.
 fn unmount_below(dir: &Path) {
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
-    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    for at in places.rev().filter(|at| Path::new(at).starts_with(dir)) {
+    let places = mountinfo::places(&mounts).rev();
+    for at in places.filter(|at| Path::new(at).starts_with(dir)) {
         let _ = rustix::mount::unmount(
             at,
             rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,

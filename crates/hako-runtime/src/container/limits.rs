@@ -6,31 +6,12 @@ use hako_spec::runtime::{
     IoClass, IoPriority, MemoryPolicy, MemoryPolicyFlag, MemoryPolicyMode, Personality,
     PersonalityDomain, Rlimit, Scheduler, SchedulerFlag, SchedulerPolicy,
 };
+use hako_sys::limits::RESOURCES;
 use hako_sys::sched;
 use rustix::process::{Pid, Resource, getrlimit, prlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::error::{Context, Error, Result};
-
-/// Names of getrlimit(2).
-const RESOURCES: &[(&str, Resource)] = &[
-    ("RLIMIT_AS", Resource::As),
-    ("RLIMIT_CORE", Resource::Core),
-    ("RLIMIT_CPU", Resource::Cpu),
-    ("RLIMIT_DATA", Resource::Data),
-    ("RLIMIT_FSIZE", Resource::Fsize),
-    ("RLIMIT_LOCKS", Resource::Locks),
-    ("RLIMIT_MEMLOCK", Resource::Memlock),
-    ("RLIMIT_MSGQUEUE", Resource::Msgqueue),
-    ("RLIMIT_NICE", Resource::Nice),
-    ("RLIMIT_NOFILE", Resource::Nofile),
-    ("RLIMIT_NPROC", Resource::Nproc),
-    ("RLIMIT_RSS", Resource::Rss),
-    ("RLIMIT_RTPRIO", Resource::Rtprio),
-    ("RLIMIT_RTTIME", Resource::Rttime),
-    ("RLIMIT_SIGPENDING", Resource::Sigpending),
-    ("RLIMIT_STACK", Resource::Stack),
-];
 
 /// Raises the hard limits of process `pid` that are below `limits`: within a user
 /// namespace nobody could (getrlimit(2): `CAP_SYS_RESOURCE` in the initial one).

@@ -27,6 +27,16 @@ fn ours() -> std::path::PathBuf {
     hako().with_file_name("hako-runtime")
 }
 
+/// The status and the report of a runtime's checks of these documents.
+fn reported(runtime: &Path, documents: &[&str]) -> (i32, Value) {
+    let mut args = vec!["--format", "json", "--timeout", "60"];
+    for document in documents {
+        args.extend(["--filter", document]);
+    }
+    let (code, text, _) = tester(runtime, &args);
+    (code, serde_json::from_str(&text).unwrap())
+}
+
 /// The names of the checks with one of `outcomes`.
 fn names<'a>(report: &'a Value, outcomes: &[&str]) -> Vec<&'a str> {
     let results = report[0]["results"].as_array().unwrap();
@@ -88,22 +98,8 @@ fn our_runtime_passes_everything() {
 /// or others, has changed.
 #[test]
 fn runc_deviates_where_it_is_known_to() {
-    let filter = [
-        "--filter",
-        "runtime.md",
-        "--format",
-        "json",
-        "--timeout",
-        "60",
-    ];
-    let (code, text, _) = tester(Path::new("runc"), &filter);
-    let report: Value = serde_json::from_str(&text).unwrap();
-    let results = report[0]["results"].as_array().unwrap();
-    let bad: Vec<&str> = results
-        .iter()
-        .filter(|it| it["outcome"] != "pass")
-        .map(|it| it["name"].as_str().unwrap())
-        .collect();
+    let (code, report) = reported(Path::new("runc"), &["runtime.md"]);
+    let bad = names(&report, &["fail", "error", "skip"]);
     assert_eq!(
         bad,
         [
@@ -120,24 +116,8 @@ fn runc_deviates_where_it_is_known_to() {
 /// The same for the configuration's chapter.
 #[test]
 fn runc_deviates_from_config_where_it_is_known_to() {
-    let filter = [
-        "--filter",
-        "config.md",
-        "--filter",
-        "bundle.md",
-        "--format",
-        "json",
-        "--timeout",
-        "60",
-    ];
-    let (code, text, _) = tester(Path::new("runc"), &filter);
-    let report: Value = serde_json::from_str(&text).unwrap();
-    let results = report[0]["results"].as_array().unwrap();
-    let bad: Vec<&str> = results
-        .iter()
-        .filter(|it| it["outcome"] != "pass" && it["outcome"] != "skip")
-        .map(|it| it["name"].as_str().unwrap())
-        .collect();
+    let (code, report) = reported(Path::new("runc"), &["config.md", "bundle.md"]);
+    let bad = names(&report, &["fail", "error"]);
     assert_eq!(
         bad,
         [
@@ -161,12 +141,8 @@ fn runc_deviates_from_config_where_it_is_known_to() {
     );
     assert_eq!(code, 1);
     // What came after the version that it knows is not held against it.
-    let skipped = |name: &str| {
-        results
-            .iter()
-            .any(|it| it["name"] == name && it["outcome"] == "skip")
-    };
-    assert!(skipped("scheduler.other") && skipped("mount-option.idmap"));
+    let skipped = names(&report, &["skip"]);
+    assert!(skipped.contains(&"scheduler.other") && skipped.contains(&"mount-option.idmap"));
 }
 
 /// The same of the chapters on Linux and of the features document, on a machine
@@ -174,20 +150,7 @@ fn runc_deviates_from_config_where_it_is_known_to() {
 /// beside version 1.
 #[test]
 fn runc_deviates_where_it_is_known_to_on_linux() {
-    let (code, text, _) = tester(
-        Path::new("runc"),
-        &[
-            "--filter",
-            "linux.md",
-            "--filter",
-            "features.md",
-            "--format",
-            "json",
-            "--timeout",
-            "60",
-        ],
-    );
-    let report: Value = serde_json::from_str(&text).unwrap();
+    let (code, report) = reported(Path::new("runc"), &["linux.md", "features.md"]);
     assert_eq!(
         names(&report, &["fail", "error"]),
         [

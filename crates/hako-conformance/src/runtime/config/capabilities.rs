@@ -3,7 +3,7 @@
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde_json::{Value, json};
 
-use super::support::{alone, field, runs, since};
+use super::support::{alone, field, runs};
 use crate::check::{Check, Stop, Verdict, demand, fails};
 use crate::probe::Step;
 use crate::runtime::Bench;
@@ -176,7 +176,7 @@ fn lacking(attempt: impl FnOnce() -> Verdict) -> Verdict {
 /// With one more capability, which cannot be had.
 fn with<'a>(bench: &'a Bench, name: &str) -> Result<Trial<'a>, Stop> {
     // Before it was an error.
-    let trial = since(bench, "1.1.0", &[Step::Read("/proc/self/status".into())])?;
+    let trial = Trial::of(bench, "1.1.0", &[Step::Read("/proc/self/status".into())])?;
     Ok(trial.edit(|config| {
         for kind in ["bounding", "permitted", "effective"] {
             if let Some(set) = config["process"]["capabilities"][kind].as_array_mut() {

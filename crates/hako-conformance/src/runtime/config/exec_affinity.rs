@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{field, own_field, since};
+use super::support::{field, own_field};
 use crate::check::{Check, Stop, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
@@ -56,7 +56,7 @@ fn processors() -> Result<[String; 2], Stop> {
 }
 
 fn affine<'a>(bench: &'a Bench, steps: &[Step], value: &Value) -> Result<Trial<'a>, Stop> {
-    let trial = since(bench, "1.2.1", steps)?;
+    let trial = Trial::of(bench, "1.2.1", steps)?;
     Ok(trial.edit(|config| config["process"]["execCPUAffinity"] = value.clone()))
 }
 

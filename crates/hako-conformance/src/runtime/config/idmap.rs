@@ -4,11 +4,12 @@
 use rustix::mount::MountFlags;
 use serde_json::{Value, json};
 
-use super::support::{Tmpfs, apart, make_dirs, mounted, since, write_file};
+use super::support::{Tmpfs, apart, make_dirs, mounted, write_file};
 use crate::check::{Check, Stop, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
-use crate::runtime::trial;
+use crate::runtime::edit::push;
+use crate::runtime::trial::{self, Trial};
 
 const OPTIONS: &str = "config.md#linux-mount-options";
 const POSIX: &str = "config.md#posix-platform-mounts";
@@ -108,7 +109,7 @@ fn shown(bench: &Bench, option: &str, files: &[(&str, u32, u32)]) -> Verdict {
             .iter()
             .map(|(path, ..)| Step::Stat((*path).to_owned()))
             .collect();
-        let trial = since(bench, VERSION, &steps)?;
+        let trial = Trial::of(bench, VERSION, &steps)?;
         let (source, below) = (trial.beside("source"), trial.beside("source/below"));
         let _outer = Tmpfs::at(&source, MountFlags::empty())?;
         let _inner = Tmpfs::at(&below, MountFlags::empty())?;
@@ -138,7 +139,7 @@ fn shown(bench: &Bench, option: &str, files: &[(&str, u32, u32)]) -> Verdict {
 fn in_container(bench: &Bench, own: Option<(Value, Value)>, wanted: u32) -> Verdict {
     apart(|| {
         kernel()?;
-        let trial = since(bench, VERSION, &[Step::Stat("/mapped/file".into())])?;
+        let trial = Trial::of(bench, VERSION, &[Step::Stat("/mapped/file".into())])?;
         make_dirs(&trial, &["mapped"])?;
         let source = trial.beside("source");
         let _mounted = Tmpfs::at(&source, MountFlags::empty())?;
@@ -153,9 +154,10 @@ fn in_container(bench: &Bench, own: Option<(Value, Value)>, wanted: u32) -> Verd
             entry["gidMappings"] = gids;
         }
         let trial = mounted(trial, entry).edit(|config| {
-            if let Some(list) = config["linux"]["namespaces"].as_array_mut() {
-                list.push(json!({ "type": "user" }));
-            }
+            push(
+                &mut config["linux"]["namespaces"],
+                json!({ "type": "user" }),
+            );
             config["linux"]["uidMappings"] = all.clone();
             config["linux"]["gidMappings"] = all;
         });
@@ -169,7 +171,7 @@ fn in_container(bench: &Bench, own: Option<(Value, Value)>, wanted: u32) -> Verd
 }
 
 fn without_mappings(bench: &Bench, option: &str) -> Verdict {
-    let trial = since(bench, VERSION, &[])?;
+    let trial = Trial::of(bench, VERSION, &[])?;
     write_file(&trial.bundle().join("source/file"), "text")?;
     let trial = mounted(
         trial,
@@ -183,7 +185,7 @@ fn without_mappings(bench: &Bench, option: &str) -> Verdict {
 }
 
 fn alone(bench: &Bench, name: &str) -> Verdict {
-    let trial = since(bench, VERSION, &[])?;
+    let trial = Trial::of(bench, VERSION, &[])?;
     write_file(&trial.bundle().join("source/file"), "text")?;
     let mut entry = json!({
         "destination": "/tmp", "type": "none", "source": "source", "options": ["bind", "idmap"],

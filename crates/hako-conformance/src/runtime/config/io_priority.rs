@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::support::since;
 use crate::check::{Check, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::trial::Trial;
 
 const SECTION: &str = "config.md#linux-process";
 
@@ -63,7 +63,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn applied(bench: &Bench, class: &str, number: u32, priorities: &[u32]) -> Verdict {
     for priority in priorities {
-        let trial = since(bench, "1.1.0", &[Step::IoPriority])?.edit(|config| {
+        let trial = Trial::of(bench, "1.1.0", &[Step::IoPriority])?.edit(|config| {
             config["process"]["ioPriority"] = json!({ "class": class, "priority": priority });
         });
         let seen = trial.live()?;
@@ -76,7 +76,7 @@ fn applied(bench: &Bench, class: &str, number: u32, priorities: &[u32]) -> Verdi
 }
 
 fn refused(bench: &Bench, priority: Value) -> Verdict {
-    let trial = since(bench, "1.1.0", &[])?;
+    let trial = Trial::of(bench, "1.1.0", &[])?;
     let trial = trial.edit(|config| config["process"]["ioPriority"] = priority);
     trial.does_not_start()?;
     trial.passed()

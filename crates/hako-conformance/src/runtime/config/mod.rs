@@ -9,7 +9,6 @@ mod idmap;
 mod io_priority;
 mod linux_process;
 mod mount_options;
-mod mountinfo;
 mod mounts;
 mod names;
 mod process;

@@ -5,11 +5,11 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use serde_json::json;
 
-use super::mountinfo::Mounted;
-use super::support::{Tmpfs, apart, make_dirs, mounted, since_or_listed, write_file};
+use super::support::{Tmpfs, apart, make_dirs, mounted, of_or_listed, write_file};
 use crate::check::{Check, Stop, Verdict, demand, fails};
 use crate::probe::{Answer, Step};
 use crate::runtime::Bench;
+use crate::runtime::mountinfo::Mounted;
 use crate::runtime::seen::Seen;
 use crate::runtime::trial::{self, Trial};
 
@@ -160,7 +160,7 @@ pub(super) const CHECKS: &[Check] = &[
 /// Options that runtimes had to know from mount(8) before the table came.
 fn trial<'a>(bench: &'a Bench, word: &str, steps: &[Step]) -> Result<Trial<'a>, Stop> {
     match word {
-        "nosymfollow" | "symfollow" => since_or_listed(bench, "1.1.0", word, steps),
+        "nosymfollow" | "symfollow" => of_or_listed(bench, "1.1.0", word, steps),
         _ => Trial::new(bench, steps),
     }
 }
@@ -372,7 +372,7 @@ fn copy_up(bench: &Bench) -> Verdict {
         Step::Read("/full/below/file".into()),
         Step::Create("/full/new".into(), "x".into()),
     ];
-    let trial = since_or_listed(bench, "1.1.0", "tmpcopyup", &steps)?;
+    let trial = of_or_listed(bench, "1.1.0", "tmpcopyup", &steps)?;
     write_file(&trial.rootfs().join("full/file"), "one")?;
     write_file(&trial.rootfs().join("full/below/file"), "two")?;
     let trial = mounted(

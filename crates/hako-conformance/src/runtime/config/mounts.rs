@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::mountinfo::Mounted;
-use super::support::{apart, invalid, make_dirs, mounted, since, write_file};
+use super::support::{apart, invalid, make_dirs, mounted, write_file};
 use crate::check::{Check, Verdict, demand, fails};
 use crate::probe::{Answer, Step};
 use crate::runtime::Bench;
+use crate::runtime::mountinfo::Mounted;
 use crate::runtime::trial::{self, Trial};
 
 const SECTION: &str = "config.md#mounts";
@@ -161,7 +161,7 @@ fn destination_relative(bench: &Bench) -> Verdict {
     let steps = [Step::Read("/a/b/file".into()), Step::Cwd];
     // Before they were not allowed.
     let trial =
-        since(bench, "1.2.0", &steps)?.edit(|config| config["process"]["cwd"] = json!("/a"));
+        Trial::of(bench, "1.2.0", &steps)?.edit(|config| config["process"]["cwd"] = json!("/a"));
     make_dirs(&trial, &["a/b", "a/a/b"])?;
     write_file(&trial.bundle().join("source/file"), "mounted")?;
     let trial = mounted(

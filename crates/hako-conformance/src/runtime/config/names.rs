@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{invalid, since};
+use super::support::invalid;
 use crate::check::{Check, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::trial::Trial;
@@ -28,7 +28,7 @@ pub(super) const CHECKS: &[Check] = &[
         "config.md#domainname",
         "Inside the domain name is domainname, and outside it is as before.",
         |bench| {
-            let trial = since(bench, "1.1.0", &[Step::Uname])?;
+            let trial = Trial::of(bench, "1.1.0", &[Step::Uname])?;
             named(trial, "domainname", "domainname")
         },
     ),
@@ -37,7 +37,7 @@ pub(super) const CHECKS: &[Check] = &[
         "config.md#domainname",
         "A domainname that the kernel cannot take is an error.",
         |bench| {
-            let trial = since(bench, "1.1.0", &[])?
+            let trial = Trial::of(bench, "1.1.0", &[])?
                 .edit(|config| config["domainname"] = json!("x".repeat(65)));
             trial.does_not_start()?;
             trial.passed()

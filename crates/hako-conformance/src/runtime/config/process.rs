@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::support::{invalid, make_dirs, runs, without};
+use super::support::{invalid, make_dirs, runs};
 use crate::check::{Check, Stop, Verdict, demand};
 use crate::probe::{self, Step};
 use crate::runtime::Bench;
+use crate::runtime::edit::remove;
 use crate::runtime::trial::{PROBE, Trial, arguments};
 
 const SECTION: &str = "config.md#process";
@@ -21,7 +22,7 @@ pub(super) const CHECKS: &[Check] = &[
         "process.cwd-missing",
         SECTION,
         "A process without cwd is an error.",
-        |bench| invalid(bench, |config| without(&mut config["process"], "cwd")),
+        |bench| invalid(bench, |config| remove(&mut config["process"], "cwd")),
     ),
     Check::must(
         "process.cwd-relative",
@@ -68,7 +69,7 @@ pub(super) const CHECKS: &[Check] = &[
         "process.args-missing",
         SECTION,
         "A process without args is an error.",
-        |bench| invalid(bench, |config| without(&mut config["process"], "args")),
+        |bench| invalid(bench, |config| remove(&mut config["process"], "args")),
     ),
     Check::must(
         "process.args-empty",

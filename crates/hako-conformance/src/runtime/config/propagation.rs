@@ -3,11 +3,11 @@
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use serde_json::json;
 
-use super::mountinfo::Mounted;
 use super::support::{Tmpfs, apart, make_dirs, mounted};
 use crate::check::{Check, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::mountinfo::Mounted;
 use crate::runtime::trial::{self, Trial};
 
 /// A check of one option.

@@ -3,11 +3,11 @@
 use rustix::mount::MountFlags;
 use serde_json::json;
 
-use super::mountinfo::Mounted;
-use super::support::{Tmpfs, apart, make_dirs, mounted, since_or_listed};
+use super::support::{Tmpfs, apart, make_dirs, mounted, of_or_listed};
 use crate::check::{Check, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::mountinfo::Mounted;
 use crate::runtime::trial;
 
 /// A check of one option: what its mounts have before and after, or have not.
@@ -83,7 +83,7 @@ fn option(bench: &Bench, options: &[&str], before: MountFlags, name: &str, after
     let word = options.last().copied().unwrap_or_default();
     apart(|| {
         let steps = [Step::Read("/proc/self/mountinfo".into())];
-        let trial = since_or_listed(bench, "1.1.0", word, &steps)?;
+        let trial = of_or_listed(bench, "1.1.0", word, &steps)?;
         make_dirs(&trial, &["with", "without"])?;
         let (source, below) = (trial.beside("source"), trial.beside("source/below"));
         let outer = Tmpfs::at(&source, MountFlags::empty())?;

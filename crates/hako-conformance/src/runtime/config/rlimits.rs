@@ -3,10 +3,11 @@
 use rustix::thread::{CapabilitySet, capabilities};
 use serde_json::{Value, json};
 
-use super::support::{invalid, runs, without};
+use super::support::{invalid, runs};
 use crate::check::{Check, Stop, Verdict, demand};
 use crate::probe::{self, Step};
 use crate::runtime::Bench;
+use crate::runtime::edit::remove;
 
 const SECTION: &str = "config.md#posix-process";
 
@@ -126,6 +127,6 @@ fn refused(bench: &Bench, entries: &[Value]) -> Verdict {
 
 fn lacks(bench: &Bench, name: &str) -> Verdict {
     let mut entry = json!({ "type": "RLIMIT_NOFILE", "soft": 512, "hard": 1024 });
-    without(&mut entry, name);
+    remove(&mut entry, name);
     refused(bench, &[entry])
 }

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::support::{invalid, runs, without, write_file};
+use super::support::{invalid, runs, write_file};
 use crate::check::{Check, Verdict, demand};
 use crate::probe::{Answer, Step};
 use crate::runtime::Bench;
+use crate::runtime::edit::remove;
 use crate::runtime::trial::{self, Trial};
 
 const SECTION: &str = "config.md#root";
@@ -15,7 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
         "root.missing",
         SECTION,
         "A configuration without root is an error.",
-        |bench| invalid(bench, |config| without(config, "root")),
+        |bench| invalid(bench, |config| remove(config, "root")),
     ),
     Check::must(
         "root.path-missing",

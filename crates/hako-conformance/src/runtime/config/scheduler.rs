@@ -4,10 +4,11 @@ use hako_sys::sched::{Attributes, set_attributes};
 use rustix::process::{getpriority_process, setpriority_process};
 use serde_json::{Value, json};
 
-use super::support::{alone, since};
+use super::support::alone;
 use crate::check::{Check, Stop, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::trial::Trial;
 
 const SECTION: &str = "config.md#linux-process";
 
@@ -143,7 +144,7 @@ pub(super) const CHECKS: &[Check] = &[
 fn scheduler(bench: &Bench, asked: &Value, wanted: &Value) -> Verdict {
     alone(|| {
         // A thread of our own takes the priority that the runtime inherits.
-        let trial = since(bench, "1.1.0", &[Step::Scheduler])?;
+        let trial = Trial::of(bench, "1.1.0", &[Step::Scheduler])?;
         possible(asked, wanted)?;
         let trial = trial.edit(|config| {
             config["process"]["scheduler"] = asked.clone();
@@ -191,7 +192,7 @@ fn possible(asked: &Value, wanted: &Value) -> Verdict {
 
 fn nice_unset(bench: &Bench) -> Verdict {
     alone(|| {
-        let trial = since(bench, "1.1.0", &[Step::Scheduler])?;
+        let trial = Trial::of(bench, "1.1.0", &[Step::Scheduler])?;
         let own = getpriority_process(None).map_err(Stop::broken("cannot read the nice value"))?;
         setpriority_process(None, own + 3).map_err(Stop::broken("cannot be nicer"))?;
         let trial = trial.edit(|config| {
@@ -204,7 +205,7 @@ fn nice_unset(bench: &Bench) -> Verdict {
 }
 
 fn refused(bench: &Bench, scheduler: Value) -> Verdict {
-    let trial = since(bench, "1.1.0", &[])?;
+    let trial = Trial::of(bench, "1.1.0", &[])?;
     let trial = trial.edit(|config| config["process"]["scheduler"] = scheduler);
     trial.does_not_start()?;
     trial.passed()

@@ -5,20 +5,18 @@ use std::path::Path;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_remount, unmount,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::check::{Stop, Verdict, fails};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::edit::push;
 use crate::runtime::seen::Seen;
 use crate::runtime::trial::Trial;
 
 /// With one more mount, the last.
 pub(super) fn mounted<'a>(trial: Trial<'a>, entry: Value) -> Trial<'a> {
-    trial.edit(|config| match &mut config["mounts"] {
-        Value::Array(all) => all.push(entry),
-        other => *other = json!([entry]),
-    })
+    trial.edit(|config| push(&mut config["mounts"], entry))
 }
 
 /// A configuration changed to what is not allowed: `create` or else `start` is
@@ -27,13 +25,6 @@ pub(super) fn invalid(bench: &Bench, change: impl FnOnce(&mut Value)) -> Verdict
     let trial = Trial::new(bench, &[])?.edit(change);
     trial.does_not_start()?;
     trial.passed()
-}
-
-/// Takes a property away.
-pub(super) fn without(object: &mut Value, name: &str) {
-    if let Some(object) = object.as_object_mut() {
-        object.remove(name);
-    }
 }
 
 /// A configuration changed to what is allowed: the container runs; gives what
@@ -49,81 +40,24 @@ pub(super) fn runs(
     Ok(seen)
 }
 
-/// A trial of what came with `version` of the specification; skipped for a
-/// runtime that is older.
-pub(super) fn since<'a>(
-    bench: &'a Bench,
-    version: &str,
-    steps: &[Step],
-) -> Result<Trial<'a>, Stop> {
-    let older = match features(bench)? {
-        Some(features) => knows(&features, version)
-            .err()
-            .map(|most| format!("it knows the specification up to {most}")),
-        None => refuses(bench, version)?.then(|| format!("it refuses the version {version}")),
-    };
-    match older {
-        Some(why) => Err(Stop::Skipped(format!("came with {version}: {why}"))),
-        None => Ok(Trial::new(bench, steps)?.edit(|config| config["ociVersion"] = json!(version))),
-    }
-}
-
-/// As [`since`], for a mount option, which a runtime that is older may have
+/// As [`Trial::of`], for a mount option, which a runtime that is older may have
 /// as well when it says so.
-pub(super) fn since_or_listed<'a>(
+pub(super) fn of_or_listed<'a>(
     bench: &'a Bench,
     version: &str,
     option: &str,
     steps: &[Step],
 ) -> Result<Trial<'a>, Stop> {
-    match since(bench, version, steps) {
-        Err(Stop::Skipped(why)) => {
-            let listed = features(bench)?.is_some_and(|features| {
-                let all = features["mountOptions"].as_array();
-                all.is_some_and(|all| all.iter().any(|it| it == option))
-            });
-            match listed {
-                true => Trial::new(bench, steps),
-                false => Err(Stop::Skipped(why)),
-            }
-        }
+    let listed = || {
+        let all = bench
+            .features()
+            .and_then(|it| it["mountOptions"].as_array());
+        all.is_some_and(|all| all.iter().any(|it| it == option))
+    };
+    match Trial::of(bench, version, steps) {
+        Err(Stop::Skipped(_)) if listed() => Trial::new(bench, steps),
         other => other,
     }
-}
-
-/// What the runtime tells of itself, if it does.
-fn features(bench: &Bench) -> Result<Option<Value>, Stop> {
-    let trial = Trial::new(bench, &[])?;
-    let done = trial.call(&["features"])?;
-    trial.passed()?;
-    let document = serde_json::from_str::<Value>(&done.out).ok();
-    Ok(document.filter(|it| done.is_ok() && it["ociVersionMax"].is_string()))
-}
-
-/// The newest version that it knows, when that is before `wanted`.
-fn knows(features: &Value, wanted: &str) -> Result<(), String> {
-    let most = features["ociVersionMax"].as_str().unwrap_or_default();
-    match numbers(most) >= numbers(wanted) {
-        true => Ok(()),
-        false => Err(most.to_owned()),
-    }
-}
-
-/// Major, minor and patch.
-fn numbers(version: &str) -> Vec<u64> {
-    let core = version.split(['-', '+']).next().unwrap_or_default();
-    core.split('.')
-        .map(|part| part.parse().unwrap_or(0))
-        .collect()
-}
-
-/// Whether a runtime that works takes no configuration of this version.
-fn refuses(bench: &Bench, version: &str) -> Result<bool, Stop> {
-    bench.works()?;
-    let trial = Trial::new(bench, &[])?.edit(|config| config["ociVersion"] = json!(version));
-    let done = trial.try_create()?;
-    trial.passed()?;
-    Ok(!done.is_ok())
 }
 
 /// Tries something in a thread with a mount namespace and a file creation mask
@@ -232,16 +166,6 @@ pub(super) fn write_file(path: &Path, text: &str) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions() {
-        let features = json!({ "ociVersionMax": "1.0.2-dev" });
-        assert_eq!(knows(&features, "1.0.0"), Ok(()));
-        assert_eq!(knows(&features, "1.0.2"), Ok(()));
-        assert_eq!(knows(&features, "1.1.0"), Err("1.0.2-dev".to_owned()));
-        let features = json!({ "ociVersionMax": "1.10.0" });
-        assert_eq!(knows(&features, "1.9.0"), Ok(()));
-    }
 
     #[test]
     fn fields() {

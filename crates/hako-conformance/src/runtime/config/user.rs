@@ -8,6 +8,7 @@ use super::support::{apart, field, invalid, runs};
 use crate::check::{Check, Stop, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::edit::push;
 
 const SECTION: &str = "config.md#posix-platform-user";
 
@@ -97,9 +98,10 @@ fn namespace(bench: &Bench) -> Verdict {
         Step::Read("/proc/self/uid_map".into()),
     ];
     let seen = runs(bench, &steps, |config| {
-        if let Some(list) = config["linux"]["namespaces"].as_array_mut() {
-            list.push(json!({ "type": "user" }));
-        }
+        push(
+            &mut config["linux"]["namespaces"],
+            json!({ "type": "user" }),
+        );
         let all = json!([{ "containerID": 0, "hostID": 200_000, "size": 65536 }]);
         config["linux"]["uidMappings"] = all.clone();
         config["linux"]["gidMappings"] = all;

@@ -161,8 +161,7 @@ fn wrong(bench: &Bench, pointer: &str, values: &[Value]) -> Verdict {
 fn document(bench: &Bench, text: &str) -> Verdict {
     let trial = Trial::new(bench, &[])?;
     super::support::write_file(&trial.bundle().join("config.json"), text)?;
-    let bundle = crate::runtime::trial::text(&trial.bundle());
-    let done = trial.call(&["create", "--bundle", &bundle, &trial.id])?;
+    let done = trial.create_as_it_is()?;
     trial.erred(&done).map_err(|stop| with(stop, text))?;
     trial.errs(&["state", &trial.id])?;
     trial.passed()

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use super::support::{invalid, runs, without};
+use super::support::{invalid, runs};
 use crate::check::{Check, Verdict};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::edit::remove;
 
 const SECTION: &str = "config.md#specification-version";
 
@@ -14,7 +15,7 @@ pub(super) const CHECKS: &[Check] = &[
         "version.missing",
         SECTION,
         "A configuration without ociVersion is an error.",
-        |bench| invalid(bench, |config| without(config, "ociVersion")),
+        |bench| invalid(bench, |config| remove(config, "ociVersion")),
     ),
     Check::must(
         "version.not-semver",

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::check::{Check, Verdict, demand, fails};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::edit::push;
 use crate::runtime::trial::{self, Trial};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -69,10 +70,7 @@ pub(super) const CHECKS: &[Check] = &[
                     "destination": "/tmp", "type": "none", "options": ["bind"],
                     "source": "/hako-no-such-directory",
                 });
-                config["mounts"]
-                    .as_array_mut()
-                    .into_iter()
-                    .for_each(|all| all.push(mount.clone()));
+                push(&mut config["mounts"], mount);
             })
         },
     ),

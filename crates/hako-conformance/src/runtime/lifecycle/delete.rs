@@ -5,6 +5,7 @@ use std::fs;
 use crate::check::{Check, Stop, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::edit::{push, remove};
 use crate::runtime::trial::Trial;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -112,16 +113,11 @@ fn others(bench: &Bench) -> Verdict {
         for (n, kind) in [(1, "net"), (2, "ipc"), (3, "uts")] {
             namespaces[n]["path"] = format!("/proc/{pid}/ns/{kind}").into();
         }
-        config
-            .as_object_mut()
-            .map(|config| config.remove("hostname"));
+        remove(config, "hostname");
         let mount = serde_json::json!({
             "destination": "/tmp", "type": "none", "options": ["bind"], "source": source,
         });
-        config["mounts"]
-            .as_array_mut()
-            .into_iter()
-            .for_each(|all| all.push(mount.clone()));
+        push(&mut config["mounts"], mount);
     });
     trial.live()?;
     demand(trial.rootfs().join("tmp").is_dir(), || {

@@ -7,6 +7,8 @@ use serde_json::json;
 use crate::check::{Check, Stop, Verdict, demand, fails};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::edit::push;
+use crate::runtime::mountinfo;
 use crate::runtime::trial::Trial;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -65,9 +67,7 @@ fn environment(bench: &Bench) -> Verdict {
     let path = format!("/proc/{pid}/mountinfo");
     let mounts = fs::read_to_string(&path).map_err(Stop::broken(format!("cannot read {path}")))?;
     for place in ["/proc", "/dev", "/dev/pts", "/dev/shm", "/sys"] {
-        let there = mounts
-            .lines()
-            .any(|line| line.split(' ').nth(4) == Some(place));
+        let there = mountinfo::places(&mounts).any(|at| at == place);
         demand(there, || format!("nothing is mounted at {place}"))?;
     }
     trial.passed()
@@ -123,9 +123,10 @@ fn errors(bench: &Bench) -> Verdict {
     let mut trial = Trial::new(bench, &[])?;
     let good = trial.config.clone();
     // The last mount cannot be made, after all the others.
-    if let Some(mounts) = trial.config["mounts"].as_array_mut() {
-        mounts.push(json!({ "destination": "/tmp", "type": "hako-no-such-type", "source": "x" }));
-    }
+    push(
+        &mut trial.config["mounts"],
+        json!({ "destination": "/tmp", "type": "hako-no-such-type", "source": "x" }),
+    );
     trial.refused()?;
     let left = trial.cgroups();
     demand(left.is_empty(), || format!("cgroups stay: {left:?}"))?;

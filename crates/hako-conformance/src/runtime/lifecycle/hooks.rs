@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::check::{Check, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::edit::push;
 use crate::runtime::trial::{self, Trial};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -115,10 +116,7 @@ fn sequence(bench: &Bench) -> Verdict {
         let mount = serde_json::json!({
             "destination": "/tmp", "type": "none", "options": ["bind"], "source": shared,
         });
-        config["mounts"]
-            .as_array_mut()
-            .into_iter()
-            .for_each(|all| all.push(mount.clone()));
+        push(&mut config["mounts"], mount);
     });
     // The program is quick, so poststart may well come after its end, but not
     // before its beginning.

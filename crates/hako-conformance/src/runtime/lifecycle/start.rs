@@ -3,6 +3,7 @@
 use crate::check::{Check, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::edit::remove;
 use crate::runtime::trial::Trial;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -103,11 +104,7 @@ fn program(bench: &Bench) -> Verdict {
 }
 
 fn without_process(bench: &Bench) -> Verdict {
-    let trial = Trial::new(bench, &[])?.edit(|config| {
-        config
-            .as_object_mut()
-            .map(|config| config.remove("process"));
-    });
+    let trial = Trial::new(bench, &[])?.edit(|config| remove(config, "process"));
     trial.does_not_start()?;
     trial.passed()
 }

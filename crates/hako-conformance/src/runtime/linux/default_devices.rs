@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::mountinfo;
 use super::namespaces::new_user;
 use crate::check::{Check, Verdict, demand, fails};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::mountinfo::Mounted;
 use crate::runtime::receiver::Receiver;
 use crate::runtime::trial::{Trial, well};
 
@@ -174,7 +174,7 @@ fn console(bench: &Bench) -> Verdict {
     let seen = crate::runtime::seen::Seen::read(&trial.rootfs().join("tmp/answers"))?;
     // The step that turned the answers to the file has told that there.
     let mounts = seen.text(1)?.to_owned();
-    let mount = mountinfo::at(&mounts, "/dev/console");
+    let mount = Mounted::find(&mounts, "/dev/console");
     demand(mount.as_ref().is_some_and(|it| it.kind == "devpts"), || {
         format!("at /dev/console is {mount:?}")
     })?;

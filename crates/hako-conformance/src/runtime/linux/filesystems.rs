@@ -1,9 +1,9 @@
 //! "Default Filesystems".
 
-use super::mountinfo;
-use crate::check::{Check, Verdict, demand, fails};
+use crate::check::{Check, Verdict, demand};
 use crate::probe::Step;
 use crate::runtime::Bench;
+use crate::runtime::mountinfo::Mounted;
 use crate::runtime::trial::Trial;
 
 macro_rules! filesystems {
@@ -29,11 +29,9 @@ filesystems! {
 fn mounted(bench: &Bench, path: &str, kind: &str) -> Verdict {
     let trial = Trial::new(bench, &[Step::Read("/proc/self/mountinfo".into())])?;
     let seen = trial.live()?;
-    match mountinfo::at(seen.text(0)?, path) {
-        None => fails(format!("nothing is mounted at {path}")),
-        Some(mount) => demand(mount.kind == kind, || {
-            format!("at {path} is a file system of type {}", mount.kind)
-        }),
-    }?;
+    let mount = Mounted::at(seen.text(0)?, path)?;
+    demand(mount.kind == kind, || {
+        format!("at {path} is a file system of type {}", mount.kind)
+    })?;
     trial.passed()
 }

@@ -10,7 +10,6 @@ pub(super) mod hierarchy;
 mod kernel;
 mod listener;
 mod mappings;
-mod mountinfo;
 pub(super) mod namespaces;
 mod net_devices;
 mod paths;
@@ -25,6 +24,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::bench::Bench;
+use super::edit::{push, remove};
 use super::trial::{Trial, VERSION as BASE};
 use crate::check::{Check, Stop, Verdict, demand, fails};
 use crate::probe::Step;
@@ -114,19 +114,4 @@ pub(super) fn does_not_run(mut trial: Trial<'_>) -> Verdict {
         trial.erred(&done)?;
     }
     trial.passed()
-}
-
-/// Removes a member of an object.
-fn remove(object: &mut Value, name: &str) {
-    if let Some(members) = object.as_object_mut() {
-        members.remove(name);
-    }
-}
-
-/// Appends to an array, making it when it is missing.
-fn push(array: &mut Value, entry: Value) {
-    match array {
-        Value::Array(all) => all.push(entry),
-        other => *other = Value::Array(vec![entry]),
-    }
 }

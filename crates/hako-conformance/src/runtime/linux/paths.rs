@@ -4,11 +4,12 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{BASE, faulty, mountinfo, read};
-use crate::check::{Check, Stop, Verdict, demand, fails};
+use super::{BASE, faulty, read};
+use crate::check::{Check, Stop, Verdict, demand};
 use crate::probe::{Answer, Step};
 use crate::runtime::Bench;
 use crate::runtime::holder::Holder;
+use crate::runtime::mountinfo::Mounted;
 use crate::runtime::trial::Trial;
 
 const PROPAGATION: &str = "config-linux.md#rootfs-mount-propagation";
@@ -173,16 +174,14 @@ fn shared_root(trial: &Trial<'_>) -> Result<Holder, Stop> {
     )
 }
 
-fn marked(bench: &Bench, kind: &str, right: fn(&[&str]) -> bool) -> Verdict {
+fn marked(bench: &Bench, kind: &str, right: fn(&[String]) -> bool) -> Verdict {
     let trial =
         Trial::new(bench, &[])?.edit(|config| config["linux"]["rootfsPropagation"] = json!(kind));
     let holder = shared_root(&trial)?;
     let trial = trial.within(&[Step::Join(holder.ns("mnt"))]);
     trial.create()?;
     let text = read(format!("/proc/{}/mountinfo", trial.pid()?))?;
-    let Some(root) = mountinfo::at(&text, "/") else {
-        return fails("the container has no mount at /");
-    };
+    let root = Mounted::at(&text, "/")?;
     demand(right(&root.propagation), || {
         format!("the root mount is {:?}", root.propagation)
     })?;
@@ -205,11 +204,11 @@ fn events(bench: &Bench, kind: &str, arrives: bool) -> Verdict {
             Step::MountNew("tmpfs".into(), place.clone()),
         ],
     )?;
-    if mountinfo::at(&mounts(holder.pid())?, &place).is_none() {
+    if Mounted::find(&mounts(holder.pid())?, &place).is_none() {
         return Err(Stop::Broken("the mount is not there outside".into()));
     }
     let inside = mounts(trial.pid()?.unsigned_abs())?;
-    let arrived = mountinfo::at(&inside, "/etc").is_some();
+    let arrived = Mounted::find(&inside, "/etc").is_some();
     demand(arrived == arrives, || match arrived {
         true => "the mount is there inside".into(),
         false => "the mount is not there inside".into(),

@@ -4,21 +4,21 @@ use crate::check::{Stop, fails};
 
 /// A mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mounted {
+pub(crate) struct Mounted {
     /// Its own options.
-    pub(super) options: Vec<String>,
+    pub(crate) options: Vec<String>,
     /// `shared:1`, `master:2`, `unbindable`.
-    pub(super) propagation: Vec<String>,
+    pub(crate) propagation: Vec<String>,
     /// The file system's type.
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// The file system's options.
-    pub(super) superblock: Vec<String>,
+    pub(crate) superblock: Vec<String>,
 }
 
 impl Mounted {
-    /// The topmost mount at a place, which has to be there.
-    pub(super) fn at(mountinfo: &str, place: &str) -> Result<Mounted, Stop> {
-        let found = mountinfo.lines().rev().find_map(|line| {
+    /// The topmost mount at a place.
+    pub(crate) fn find(mountinfo: &str, place: &str) -> Option<Mounted> {
+        mountinfo.lines().rev().find_map(|line| {
             let (mount, system) = line.split_once(" - ")?;
             let mut fields = mount.split(' ').skip(4);
             if fields.next()? != place {
@@ -33,22 +33,31 @@ impl Mounted {
                 kind: system.next()?.to_owned(),
                 superblock: words(system.nth(1)?),
             })
-        });
-        match found {
+        })
+    }
+
+    /// The topmost mount at a place, which has to be there.
+    pub(crate) fn at(mountinfo: &str, place: &str) -> Result<Mounted, Stop> {
+        match Mounted::find(mountinfo, place) {
             Some(mounted) => Ok(mounted),
             None => fails(format!("nothing is mounted at {place}")),
         }
     }
 
     /// Whether it has an option, its own or the file system's.
-    pub(super) fn has(&self, option: &str) -> bool {
+    pub(crate) fn has(&self, option: &str) -> bool {
         self.options.iter().any(|it| it == option)
     }
 
     /// Whether a word of its propagation begins so.
-    pub(super) fn spreads(&self, word: &str) -> bool {
+    pub(crate) fn spreads(&self, word: &str) -> bool {
         self.propagation.iter().any(|it| it.starts_with(word))
     }
+}
+
+/// Where something is mounted, in the order of mounting.
+pub(crate) fn places(mountinfo: &str) -> impl DoubleEndedIterator<Item = &str> {
+    mountinfo.lines().filter_map(|line| line.split(' ').nth(4))
 }
 
 #[cfg(test)]
@@ -67,5 +76,7 @@ mod tests {
         assert!(tmp.has("ro") && !tmp.has("noexec") && tmp.spreads("unbindable"));
         assert_eq!(tmp.superblock, ["rw", "sync", "size=4k"]);
         Mounted::at(text, "/tm").unwrap_err();
+        assert_eq!(Mounted::find(text, "/tm"), None);
+        assert!(places(text).eq(["/", "/tmp", "/tmp"]));
     }
 }
