@@ -81,7 +81,7 @@ pub fn enter(run: &Path) -> Result<Session> {
 #[must_use]
 pub fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
+    !hako_sys::id_map::is_initial(&map)
 }
 
 fn own_directory(dir: &Path, uid: u32) -> Result<()> {

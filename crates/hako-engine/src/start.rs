@@ -542,5 +542,5 @@ pub(crate) fn clear(run_dir: &Path) -> Result<()> {
 /// Whether group 5, which owns terminals, exists in this user namespace.
 fn tty_group() -> bool {
     let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-    user::is_mapped(&map, 5)
+    hako_sys::id_map::is_mapped(&map, 5)
 }

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use hako_spec::runtime::User;
+use hako_sys::id_map::is_mapped;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -52,18 +53,6 @@ pub(crate) fn find(root: BorrowedFd<'_>, text: &str, more: &[String]) -> Result<
 
 /// What a user without subordinate ids has to do for more ids than one.
 const ADVICE: &str = "this user has one id only; with the package uidmap, as root run 'usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER' with 65536 ids that are nobody's";
-
-/// Whether `id` has a counterpart outside, as the text of a uid_map or gid_map
-/// tells (user_namespaces(7)).
-pub(crate) fn is_mapped(map: &str, id: u32) -> bool {
-    map.lines().any(|line| {
-        let mut f = line.split_whitespace().map(str::parse::<u64>);
-        let (Some(Ok(first)), _, Some(Ok(count))) = (f.next(), f.next(), f.next()) else {
-            return false;
-        };
-        (first..first.saturating_add(count)).contains(&u64::from(id))
-    })
-}
 
 /// Refuses ids that this user namespace does not have.
 fn possible(user: &User, uids: &str, gids: &str) -> Result<()> {
@@ -275,8 +264,6 @@ mod tests {
         let one = "         0       1001          1\n";
         let many = "0 1001 1\n1 100000 65536\n";
         let all = "0 0 4294967295\n";
-        assert!(is_mapped(one, 0) && !is_mapped(one, 1) && !is_mapped("x", 0));
-        assert!(is_mapped(many, 65_536) && !is_mapped(many, 65_537));
         let user = |uid, gid, more: &[u32]| User {
             uid,
             gid,

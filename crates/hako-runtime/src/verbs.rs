@@ -76,10 +76,7 @@ fn default_root(rootless: bool) -> PathBuf {
 /// cgroups are not to be had in it.
 fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let mut fields = map.split_whitespace();
-    !(fields.next() == Some("0")
-        && fields.next() == Some("0")
-        && fields.next() == Some("4294967295"))
+    !hako_sys::id_map::is_initial(&map)
 }
 
 /// Runs the verb; the value is the exit status.

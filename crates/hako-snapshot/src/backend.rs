@@ -4,6 +4,7 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use hako_sys::id_map;
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, mkdirat, mknodat, openat, setxattr};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -59,15 +60,7 @@ pub struct Choice {
 pub(crate) fn single_id() -> Result<bool> {
     let path = Path::new("/proc/self/uid_map");
     let text = std::fs::read_to_string(path).at("read", path)?;
-    Ok(ids(&text) <= 1)
-}
-
-/// Number of ids in the text of a uid_map.
-fn ids(map: &str) -> u64 {
-    let counts = map
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
-    counts.fold(0, u64::saturating_add)
+    Ok(id_map::count(&text) <= 1)
 }
 
 /// Refuses a store whose layers were unpacked with one id where there are many
@@ -208,16 +201,4 @@ fn verdict(tmp: &Path, rootless: bool) -> Result<(), String> {
         return Err("a write does not arrive in the upper directory".to_owned());
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_the_ids_of_a_map() {
-        assert_eq!(ids("         0       1000          1\n"), 1);
-        assert_eq!(ids("0 1000 1\n1 100000 65536\n"), 65537);
-        assert_eq!(ids(""), 0);
-    }
 }

@@ -11,6 +11,7 @@ pub mod bpf;
 pub mod clone;
 pub mod exec;
 pub mod fds;
+pub mod id_map;
 pub mod keyring;
 pub mod limits;
 pub mod link;

@@ -4,6 +4,7 @@
 
 use hako_cgroup::{Cgroup, Error as CgroupError, Permission};
 use hako_spec::runtime::{Config, NamespaceKind, Process};
+use hako_sys::id_map;
 
 use super::namespaces::Namespaces;
 use crate::error::{Context, Error, Result};
@@ -27,7 +28,7 @@ pub fn hand_over(
         .read(&format!("{pid}/uid_map"))
         .context(|| "read the id mappings")?;
     let inside = process.user.uid;
-    let uid = outside(&String::from_utf8_lossy(&map), inside)
+    let uid = id_map::outside(&String::from_utf8_lossy(&map), inside)
         .ok_or_else(|| Error::new(format!("process.user.uid {inside} is not mapped")))?;
     match cgroup.delegate(uid) {
         Err(CgroupError::Write { source, .. })
@@ -57,36 +58,9 @@ fn is_writable(config: &Config) -> bool {
     })
 }
 
-/// What `inside` is outside, by the lines `INSIDE OUTSIDE LENGTH` of a uid_map
-/// (user_namespaces(7)).
-fn outside(map: &str, inside: u32) -> Option<u32> {
-    map.lines().find_map(|line| {
-        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
-        let (first, host, length) = (
-            numbers.next()?.ok()?,
-            numbers.next()?.ok()?,
-            numbers.next()?.ok()?,
-        );
-        let offset = inside.checked_sub(first).filter(|o| *o < length)?;
-        host.checked_add(offset)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mappings() {
-        assert_eq!(
-            outside("         0          0 4294967295\n", 1000),
-            Some(1000)
-        );
-        let map = "0 1000 1\n1 100000 65536\n";
-        let ids = [0, 1, 65_536, 65_537, u32::MAX].map(|id| outside(map, id));
-        assert_eq!(ids, [Some(1000), Some(100_000), Some(165_535), None, None]);
-        assert_eq!(outside("junk\n", 0), None);
-    }
 
     #[test]
     fn only_a_writable_mount_at_its_place() {
