@@ -18,6 +18,8 @@ pub struct Saved {
     pub v1: Vec<(String, String)>,
     /// Version 2: the directory's absolute path.
     pub v2: Option<String>,
+    /// Those of the directories that were there before the container.
+    pub existed: Vec<String>,
 }
 
 /// A container's cgroup in all hierarchies.
@@ -27,8 +29,6 @@ pub struct Cgroup {
     pub(crate) v2: Option<Place>,
     /// What `cgroup.controllers` of the version 2 directory says.
     controllers: OnceLock<Vec<String>>,
-    /// Whether some directory was there before [`Cgroup::create`].
-    pub(crate) existed: bool,
 }
 
 /// The directory in one hierarchy.
@@ -37,6 +37,8 @@ pub(crate) struct Place {
     pub(crate) controllers: Vec<String>,
     pub(crate) path: String,
     pub(crate) kind: Kind,
+    /// Whether it was there before [`Cgroup::create`].
+    pub(crate) existed: bool,
     dir: OnceLock<Dir>,
 }
 
@@ -62,12 +64,14 @@ impl Place {
             controllers,
             path,
             kind,
+            existed: false,
             dir: OnceLock::new(),
         }
     }
 
-    pub(crate) fn opened(controllers: Vec<String>, dir: Dir, kind: Kind) -> Self {
-        let place = Self::new(controllers, dir.path().to_owned(), kind);
+    pub(crate) fn opened(controllers: Vec<String>, dir: Dir, kind: Kind, existed: bool) -> Self {
+        let mut place = Self::new(controllers, dir.path().to_owned(), kind);
+        place.existed = existed;
         // A fresh cell takes its first value.
         let _ = place.dir.set(dir);
         place
@@ -92,7 +96,6 @@ impl Cgroup {
             v1,
             v2,
             controllers: OnceLock::new(),
-            existed: false,
         }
     }
 
@@ -112,7 +115,11 @@ impl Cgroup {
             .v2
             .as_ref()
             .map(|path| Place::new(Vec::new(), path.clone(), Kind::V2));
-        Self::assemble(v1, v2)
+        let mut cgroup = Self::assemble(v1, v2);
+        for place in cgroup.places_mut() {
+            place.existed = saved.existed.contains(&place.path);
+        }
+        cgroup
     }
 
     /// The cgroup at `path` in every hierarchy of the host, without making it.
@@ -129,6 +136,18 @@ impl Cgroup {
             .as_ref()
             .map(|u| Place::new(Vec::new(), full(&u.mount), host.kind_v2()));
         Self::assemble(v1, v2)
+    }
+
+    /// As [`Cgroup::at`], for a container that is about to be made: directories
+    /// that are there now, also those that cannot be opened, are not the
+    /// container's ([`Cgroup::delete`]).
+    #[must_use]
+    pub fn foreseen(host: &Host, path: &CgroupPath) -> Self {
+        let mut cgroup = Self::at(host, path);
+        for place in cgroup.places_mut() {
+            place.existed = !place.dir().is_err_and(|e| e.is_missing());
+        }
+        cgroup
     }
 
     /// The cgroup in which a process is, per hierarchy; what it is in outside
@@ -176,6 +195,11 @@ impl Cgroup {
                 .map(|p| (p.controllers.join(","), p.path.clone()))
                 .collect(),
             v2: self.v2.as_ref().map(|p| p.path.clone()),
+            existed: self
+                .places()
+                .filter(|p| p.existed)
+                .map(|p| p.path.clone())
+                .collect(),
         }
     }
 
@@ -183,7 +207,7 @@ impl Cgroup {
     /// runtime then looks whether it is frozen or has processes.
     #[must_use]
     pub fn existed(&self) -> bool {
-        self.existed
+        self.places().any(|p| p.existed)
     }
 
     /// Whether there is no directory at all, as for a rootless container
@@ -196,6 +220,10 @@ impl Cgroup {
     /// The directories, version 2 last.
     pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
         self.v1.iter().chain(&self.v2)
+    }
+
+    fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        self.v1.iter_mut().chain(&mut self.v2)
     }
 
     /// The directory of version 1 that has `controller`.

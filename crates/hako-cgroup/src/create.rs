@@ -88,7 +88,6 @@ fn make(
     made: &mut Made,
 ) -> Result<Cgroup> {
     let skip = |e: &Error| options.permission == Permission::Ignore && e.is_permission();
-    let mut existed = false;
     let mut v1 = Vec::with_capacity(host.v1.len());
     for hierarchy in &host.v1 {
         let attempt = made
@@ -101,11 +100,11 @@ fn make(
             });
         match attempt {
             Ok((dir, new)) => {
-                existed |= !new;
                 v1.push(Place::opened(
                     hierarchy.controllers.clone(),
                     dir,
                     host.kind_v1(),
+                    !new,
                 ));
             }
             Err(e) if skip(&e) => {}
@@ -122,15 +121,13 @@ fn make(
             });
         match attempt {
             Ok((dir, new)) => {
-                existed |= !new;
-                v2 = Some(Place::opened(Vec::new(), dir, host.kind_v2()));
+                v2 = Some(Place::opened(Vec::new(), dir, host.kind_v2(), !new));
             }
             Err(e) if skip(&e) => {}
             Err(e) => return Err(e),
         }
     }
-    let mut cgroup = Cgroup::assemble(v1, v2);
-    cgroup.existed = existed;
+    let cgroup = Cgroup::assemble(v1, v2);
     resources::apply(&cgroup, resources, options)?;
     Ok(cgroup)
 }

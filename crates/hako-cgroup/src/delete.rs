@@ -13,15 +13,15 @@ use crate::error::{Error, Result};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Cgroup {
-    /// Removes the directories of every hierarchy, the ones below first. What
-    /// is not there is fine. Processes that are still exiting are waited for,
+    /// Removes the directories of every hierarchy, the ones below first. Those
+    /// that were there before [`Cgroup::create`] stay. What is not there is fine. Processes that are still exiting are waited for,
     /// five seconds at most; every hierarchy is tried before the first error
     /// is returned.
     pub fn delete(&self) -> Result<()> {
         let start = Instant::now();
         let mut first: Option<Error> = None;
         let mut others = 0;
-        for place in self.places() {
+        for place in self.places().filter(|p| !p.existed) {
             match remove(place, start) {
                 Ok(()) => {}
                 Err(e) if first.is_none() => first = Some(e),

@@ -35,7 +35,7 @@ impl Engine {
     pub(crate) fn decide(&self, mode: &NetworkMode) -> Result<NetworkMode> {
         match mode {
             NetworkMode::Default if !self.places.rootless => Ok(NetworkMode::Bridge),
-            NetworkMode::Default => Ok(match pasta::find() {
+            NetworkMode::Default => Ok(match pasta::find_useful() {
                 Ok(_) => NetworkMode::Pasta,
                 Err(_) => NetworkMode::None,
             }),
@@ -56,7 +56,7 @@ impl Engine {
     pub fn why_no_network(&self, mode: &NetworkMode) -> Option<String> {
         match (mode, self.places.rootless) {
             (NetworkMode::Default, true) => {
-                let error = pasta::find().err()?;
+                let error = pasta::find_useful().err()?;
                 Some(crate::error::chain(&error))
             }
             _ => None,

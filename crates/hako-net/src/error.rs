@@ -147,6 +147,11 @@ pub enum Error {
         "pasta needs /dev/net/tun, which cannot be opened: as root, run 'modprobe tun' and 'chmod 666 /dev/net/tun', or use --network host or none"
     )]
     PastaTun(#[source] Errno),
+    /// pasta would have nothing to connect the container to.
+    #[error(
+        "this machine has no default route, so that pasta has no network to share; use --network host, none or pasta to say what you want"
+    )]
+    PastaNoRoute,
     /// pasta could not be started.
     #[error("cannot run {}", path.display())]
     PastaRun {

@@ -77,6 +77,36 @@ pub fn find() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// As [`find`], for a container that asks for no network in particular: pasta
+/// copies the addresses of the interface that the default route leaves by, and
+/// some releases give up without one.
+///
+/// # Errors
+///
+/// Those of [`find`], and [`Error::PastaNoRoute`].
+pub fn find_useful() -> Result<PathBuf> {
+    let program = find()?;
+    let read = |name| std::fs::read_to_string(format!("/proc/self/net/{name}")).unwrap_or_default();
+    match has_default_route(&read("route"), &read("ipv6_route")) {
+        true => Ok(program),
+        false => Err(Error::PastaNoRoute),
+    }
+}
+
+/// Whether the texts of `/proc/net/route` (proc(5)) and `ipv6_route` have a
+/// route of no prefix by a usable interface. The kernel's own "unreachable" of
+/// version 6 leaves by the loopback.
+fn has_default_route(v4: &str, v6: &str) -> bool {
+    let usable = |name: Option<&&str>| name.is_some_and(|name| *name != "lo");
+    v4.lines().any(|line| {
+        let f: Vec<&str> = line.split_ascii_whitespace().collect();
+        f.get(1) == Some(&"00000000") && f.get(7) == Some(&"00000000") && usable(f.first())
+    }) || v6.lines().any(|line| {
+        let f: Vec<&str> = line.split_ascii_whitespace().collect();
+        f.get(1) == Some(&"00") && usable(f.get(9))
+    })
+}
+
 /// Starts pasta in the background; when this returns, the container's network is
 /// up.
 ///
@@ -190,6 +220,22 @@ mod tests {
             interface: "eth0".into(),
             pid_file: "/run/pid".into(),
         }
+    }
+
+    #[test]
+    fn a_default_route_is_one_that_leaves_the_machine() {
+        let head =
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+        let lan = "eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let out = "eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+        let zero = "00000000000000000000000000000000";
+        let rest = "ffffffff 00000001 00000000";
+        let unreachable = format!("{zero} 00 {zero} 00 {zero} {rest} 00200200       lo\n");
+        let out6 = format!("{zero} 00 {zero} 00 {zero} {rest} 00000003     eth0\n");
+        assert!(has_default_route(&[head, lan, out].concat(), &unreachable));
+        assert!(has_default_route(head, &out6));
+        assert!(!has_default_route(&[head, lan].concat(), &unreachable));
+        assert!(!has_default_route("", "junk\n"));
     }
 
     #[test]

@@ -48,11 +48,12 @@ pub struct Saved {
     pub cgroup_v1: Vec<(String, String)>,
     /// Version 2 cgroup directory.
     pub cgroup_v2: Option<String>,
-    /// The cgroup was there before: it is emptied, and left where it is.
-    pub cgroup_existed: bool,
+    /// Those of the directories that were there before the container: they are
+    /// emptied, and left where they are.
+    pub cgroup_existed: Vec<String>,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Saved {
     /// A container that is being made.
@@ -70,7 +71,7 @@ impl Saved {
             owner: rustix::process::getuid().as_raw(),
             cgroup_v1: Vec::new(),
             cgroup_v2: None,
-            cgroup_existed: false,
+            cgroup_existed: Vec::new(),
         }
     }
 
@@ -79,6 +80,7 @@ impl Saved {
         let saved = cgroup.saved();
         self.cgroup_v1 = saved.v1;
         self.cgroup_v2 = saved.v2;
+        self.cgroup_existed = saved.existed;
     }
 
     /// The container's cgroups.
@@ -86,6 +88,7 @@ impl Saved {
         Cgroup::open(&SavedCgroup {
             v1: self.cgroup_v1.clone(),
             v2: self.cgroup_v2.clone(),
+            existed: self.cgroup_existed.clone(),
         })
     }
 }
@@ -309,7 +312,7 @@ mod tests {
         let saved = Saved::new(&id, "/b", "/b/rootfs", &Config::default());
         let text = serde_json::to_string(&saved).unwrap();
         assert_eq!(parse(text.as_bytes()).unwrap().bundle, "/b");
-        let newer = text.replace("\"version\":1", "\"version\":2");
+        let newer = text.replace(&format!("\"version\":{VERSION}"), "\"version\":999");
         assert_eq!(parse(newer.as_bytes()).unwrap_err().kind, Kind::Runtime);
         for cut in 0..text.len() {
             let e = parse(text.get(..cut).unwrap().as_bytes()).unwrap_err();

@@ -82,7 +82,15 @@ fn made_in_every_hierarchy_and_removed_from_all() {
     for mount in scratch.mounts() {
         assert!(Path::new(&format!("{mount}/{}/a/b", scratch.name)).is_dir());
     }
-    assert!(scratch.create("/a/b", "{}").unwrap().existed());
+    let again = scratch.create("/a/b", "{}").unwrap();
+    assert!(again.existed());
+    assert_eq!(again.saved().existed.len(), scratch.mounts().len());
+    // What was there before is not its to remove, also by way of a record.
+    again.delete().unwrap();
+    Cgroup::open(&again.saved()).delete().unwrap();
+    for mount in scratch.mounts() {
+        assert!(Path::new(&format!("{mount}/{}/a/b", scratch.name)).is_dir());
+    }
     assert_eq!(cgroup.pids().unwrap(), [] as [i32; 0]);
     assert!(!cgroup.is_frozen().unwrap());
 

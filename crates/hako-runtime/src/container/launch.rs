@@ -79,7 +79,6 @@ pub struct Launched {
 pub struct Guard {
     dir: Directory,
     cgroup: Option<Cgroup>,
-    cgroup_existed: bool,
     /// The container's process, or its first stage.
     pub process: Option<OwnedFd>,
     /// Hooks to run when all is undone, once others have run ("continue the
@@ -106,9 +105,7 @@ impl Drop for Guard {
         }
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.kill(9);
-            if !self.cgroup_existed {
-                let _ = cgroup.delete();
-            }
+            let _ = cgroup.delete();
         }
         let _ = self.dir.remove();
         self.state.status = Status::Stopped;
@@ -158,7 +155,6 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     let mut guard = Guard {
         dir: dir.clone(),
         cgroup: None,
-        cgroup_existed: false,
         process: None,
         poststop: Vec::new(),
         state: container.state(Status::Creating),
@@ -176,8 +172,6 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     let resources = resources.unwrap_or(&none);
     let cgroup = make_cgroup(&host, &cgroup_path, &request, resources, &namespaces)?;
     container.saved.set_cgroup(&cgroup);
-    container.saved.cgroup_existed = cgroup.existed();
-    guard.cgroup_existed = cgroup.existed();
     let own = own_cgroups(&host, &cgroup);
     let join = cgroup.join().context(|| "open the cgroup")?;
     guard.cgroup = Some(cgroup);
@@ -344,7 +338,7 @@ fn cgroup_path(config: &Config, id: &ContainerId) -> Result<CgroupPath> {
 /// The cgroup at `path`, which must not be anybody's: deleting the container
 /// kills all that is in it.
 fn free_cgroup(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
-    let cgroup = Cgroup::at(host, path);
+    let cgroup = Cgroup::foreseen(host, path);
     let pids = cgroup.pids().context(|| "look into the cgroup")?;
     match pids.first() {
         None => Ok(cgroup),

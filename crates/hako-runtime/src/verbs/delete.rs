@@ -71,12 +71,9 @@ pub(super) fn remove(container: &Container) -> Result<()> {
     let cgroup = container.saved.cgroup();
     // Processes that outlived the first one, where there is no pid namespace.
     let killed = cgroup.kill(9).context(|| "kill what is left");
-    let cgroup = match container.saved.cgroup_existed {
-        // "Resources associated with the container, but not created by this
-        // container, MUST NOT be deleted" (runtime.md, "Delete").
-        true => Ok(()),
-        false => cgroup.delete().context(|| "remove the cgroup"),
-    };
+    // "Resources associated with the container, but not created by this
+    // container, MUST NOT be deleted" (runtime.md, "Delete"): the cgroup knows.
+    let cgroup = cgroup.delete().context(|| "remove the cgroup");
     let dir = container.dir.remove();
     if let Ok(Some(hooks)) = config.map(|c| c.hooks) {
         // "If any poststop hook fails, the runtime MUST log a warning, but the

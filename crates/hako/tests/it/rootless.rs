@@ -454,19 +454,32 @@ fn tun(mode: &str) -> String {
 
 #[test]
 fn without_a_usable_pasta_the_default_is_no_network() {
-    for many in [true, false] {
+    // A new namespace is a machine that is connected to nothing.
+    let alone = r#"[ "$ALONE" ] || ALONE=1 exec unshare -n "$0" "$@""#;
+    let cases: [(String, &[&str], &str); 2] = [
+        (tun("600"), &["/dev/net/tun", "chmod 666"], "/dev/net/tun"),
+        (
+            format!("{alone}; {}", tun("666")),
+            &["no default route"],
+            "pasta",
+        ),
+    ];
+    for (many, (setup, words, failure)) in [true, false]
+        .iter()
+        .flat_map(|m| cases.iter().map(move |c| (*m, c)))
+    {
         let mut user = User::new(many);
-        user.setup = tun("600");
+        user.setup.clone_from(setup);
         user.pull();
         let out = user.run(&["run", "--rm", "bb", "grep", "-c", ":", "/proc/net/dev"]);
         assert_eq!((out.status, out.out.as_str()), (0, "1\n"), "{out:?}");
         assert_eq!(out.err.lines().count(), 1, "{out:?}");
-        for word in ["no network", "/dev/net/tun", "chmod 666", "--network"] {
+        for word in ["no network", "--network"].iter().chain(*words) {
             assert!(out.err.contains(word), "{word}: {out:?}");
         }
         let out = user.run(&["run", "--rm", "--network", "pasta", "bb", "true"]);
         assert_eq!(out.status, 125, "{out:?}");
-        assert!(out.err.contains("/dev/net/tun"), "{out:?}");
+        assert!(out.err.contains(failure), "{out:?}");
         let out = user.run(&["run", "--rm", "--network", "bridge", "bb", "true"]);
         assert!(
             out.status == 125 && out.err.contains("needs root"),
