@@ -32,6 +32,8 @@ Commands:
   tidy      check the rules that the compiler does not
   install   build and install binaries, man pages and completions
   bench     compare the times of two commands
+  bench-runtime
+            compare the times of OCI runtimes, and of what none can avoid
   help      print this; 'COMMAND --help' tells more
 ";
 
@@ -57,6 +59,7 @@ fn dispatch() -> anyhow::Result<ExitCode> {
             "tidy" => return tidy::main(parser),
             "install" => install::main(parser)?,
             "bench" => bench::main(parser)?,
+            "bench-runtime" => bench::runtime::main(parser)?,
             "help" => print!("{HELP}"),
             other => anyhow::bail!("no such command: {other} ('cargo xtask help' lists them)"),
         },

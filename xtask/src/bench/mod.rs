@@ -3,6 +3,8 @@
 //! Times on a shared machine drift, so the two commands take turns and each
 //! pair gives a ratio; medians forgive a run that something else disturbed.
 
+pub(crate) mod runtime;
+
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
