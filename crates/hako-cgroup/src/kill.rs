@@ -42,6 +42,13 @@ impl Cgroup {
             self.thaw_if_frozen();
             return Ok(());
         }
+        if self.is_deserted()? {
+            // Freezing nobody costs the whole machine a moment.
+            if signal == SIGKILL {
+                self.thaw_if_frozen();
+            }
+            return Ok(());
+        }
         let was_frozen = self.is_frozen().unwrap_or(false);
         // Freezing is for certainty; where it fails, repeating does as well.
         let frozen = was_frozen || self.freeze().is_ok();
@@ -54,6 +61,22 @@ impl Cgroup {
             })
         } else {
             result
+        }
+    }
+
+    /// Whether there is neither a process nor a cgroup below in which one could
+    /// be: then none can appear from inside.
+    fn is_deserted(&self) -> Result<bool> {
+        let Some(place) = self.main_place() else {
+            return Ok(true);
+        };
+        let look =
+            |dir: &Dir| Ok(dir.read("cgroup.procs")?.is_empty() && dir.children()?.is_empty());
+        match place.dir().and_then(look) {
+            Err(e) if e.is_missing() => Ok(true),
+            // A threaded cgroup.
+            Err(e) if e.errno() == Some(Errno::OPNOTSUPP) => Ok(false),
+            other => other,
         }
     }
 

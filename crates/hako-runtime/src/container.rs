@@ -5,6 +5,7 @@
 //! does needs no message and no second process, and ends in the sealed stub
 //! ([`program`]).
 
+pub mod bundle;
 pub mod check;
 pub mod console;
 pub mod delegate;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use hako_cgroup::{Cgroup, Saved as SavedCgroup};
 use hako_spec::id::ContainerId;
-use hako_spec::runtime::{Config, State, Status};
+use hako_spec::runtime::{Config, Hooks, Namespace, NamespaceKind, State, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
@@ -51,6 +51,43 @@ pub struct Saved {
     /// Those of the directories that were there before the container: they are
     /// emptied, and left where they are.
     pub cgroup_existed: Vec<String>,
+}
+
+/// A part of `config.json`: a command that needs no more reads it several
+/// times as fast as the whole.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Excerpt {
+    /// Programs to call.
+    pub hooks: Option<Hooks>,
+    process: Option<ProcessExcerpt>,
+    linux: Option<LinuxExcerpt>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ProcessExcerpt {
+    args: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LinuxExcerpt {
+    namespaces: Vec<Namespace>,
+}
+
+impl Excerpt {
+    /// The container's program, for messages.
+    pub fn program(&self) -> &str {
+        let args = self.process.as_ref().map(|p| p.args.as_slice());
+        args.and_then(<[_]>::first).map_or("", String::as_str)
+    }
+
+    /// Whether the container has a pid namespace that was made for it.
+    pub fn makes_pid_namespace(&self) -> bool {
+        let mut all = self.linux.iter().flat_map(|l| &l.namespaces);
+        all.any(|n| n.kind == NamespaceKind::Pid && n.path.is_none())
+    }
 }
 
 const VERSION: u32 = 2;
@@ -208,6 +245,13 @@ impl Container {
         let path = self.dir.file("config.json");
         let text = fs::read(&path).context(|| path.display().to_string())?;
         Config::from_slice(&text).context(|| path.display().to_string())
+    }
+
+    /// Those parts of the configuration that most commands look at.
+    pub fn excerpt(&self) -> Result<Excerpt> {
+        let path = self.dir.file("config.json");
+        let text = fs::read(&path).context(|| path.display().to_string())?;
+        serde_json::from_slice(&text).context(|| path.display().to_string())
     }
 
     /// The container's status now.

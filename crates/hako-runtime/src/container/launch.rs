@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use hako_cgroup::{Cgroup, CgroupPath, Devices, Host, Join, Options as CgroupOptions, Permission};
 use hako_spec::id::ContainerId;
-use hako_spec::runtime::validate::{self, Purpose};
 use hako_spec::runtime::{
     Config, ConsoleSize, Hook, NamespaceKind, Process, Resources, State, Status,
 };
@@ -18,6 +17,7 @@ use rustix::net::{
 };
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
+use super::bundle::Bundle;
 use super::console::connect_to;
 use super::init::Init;
 use super::namespaces::Namespaces;
@@ -38,10 +38,8 @@ pub struct Request<'a> {
     pub root: &'a Path,
     /// The container's id.
     pub id: ContainerId,
-    /// The bundle (`--bundle`), absolute.
-    pub bundle: PathBuf,
-    /// `--config`: another file than the bundle's `config.json`.
-    pub config: Option<PathBuf>,
+    /// The bundle (`--bundle`, `--config`).
+    pub bundle: Bundle,
     /// `--console-socket`.
     pub console_socket: Option<PathBuf>,
     /// `--pid-file`.
@@ -122,9 +120,9 @@ pub fn reap(pidfd: &OwnedFd) {
 
 /// Makes the container. On failure nothing of it is left.
 pub fn launch(request: Request<'_>) -> Result<Launched> {
-    let bundle = text(&request.bundle)?;
+    let bundle = request.bundle.path()?;
     let permission = permission(&request);
-    let (config, bytes) = read_config(&request)?;
+    let config = &request.bundle.config;
     let mut process = config
         .process
         .clone()
@@ -132,10 +130,10 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     if process.console_size.is_none() {
         process.console_size.clone_from(&request.console_size);
     }
-    let rootfs = rootfs_of(&config, &request.bundle)?;
+    let rootfs = request.bundle.rootfs()?;
     check_terminal(&request, &process)?;
     let namespaces = Namespaces::plan(config.linux.as_ref())?;
-    check::all(&config, &process, &namespaces)?;
+    check::all(config, &process, &namespaces)?;
     if namespaces.joins(NamespaceKind::Pid) && !namespaces.has(NamespaceKind::User) {
         shield::up()?;
         if shield::may_trace(process.capabilities.as_ref()) {
@@ -145,12 +143,12 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     }
     let proc = Proc::open()?;
     let host = Host::detect().context(|| "find the cgroup hierarchies")?;
-    let cgroup_path = cgroup_path(&config, &request.id)?;
+    let cgroup_path = cgroup_path(config, &request.id)?;
 
     let dir = Directory::make(request.root, &request.id)?;
     let mut container = Container {
         dir: dir.clone(),
-        saved: Saved::new(&request.id, bundle, &rootfs, &config),
+        saved: Saved::new(&request.id, bundle, &rootfs, config),
     };
     let mut guard = Guard {
         dir: dir.clone(),
@@ -165,7 +163,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     container
         .saved
         .set_cgroup(&free_cgroup(&host, &cgroup_path)?);
-    write_whole(&dir.file("config.json"), &bytes)?;
+    write_whole(&dir.file("config.json"), &request.bundle.text)?;
     dir.save(&container.saved)?;
     let none = Resources::default();
     let resources = config.linux.as_ref().and_then(|l| l.resources.as_ref());
@@ -194,9 +192,9 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     let late_cgroup_namespace =
         namespaces.makes(NamespaceKind::Cgroup) && !container.saved.cgroup_v1.is_empty();
     let user_namespace = namespaces.has(NamespaceKind::User);
-    let sources = Sources::open(&proc, &config, bundle, &rootfs, user_namespace)?;
+    let sources = Sources::open(&proc, config, bundle, &rootfs, user_namespace)?;
     let plan = Plan {
-        config: &config,
+        config,
         bundle,
         rootfs: &rootfs,
         sources,
@@ -209,7 +207,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         no_pivot: request.no_pivot,
     };
     let init = Init {
-        config: &config,
+        config,
         process: &process,
         state: container.state(Status::Creating),
         plan,
@@ -227,7 +225,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     guard.process = Some(pidfd.try_clone()?);
     let mut parent = Parent {
         proc: &proc,
-        config: &config,
+        config,
         process: &process,
         container: &mut container,
         channel: &ours,
@@ -246,7 +244,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         pids::tighten(&host, cgroup, resources)?;
         delegate::hand_over(
             cgroup,
-            &config,
+            config,
             &process,
             &namespaces,
             (&proc, container.saved.pid),
@@ -265,53 +263,10 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     guard.keep();
     Ok(Launched {
         container,
-        config,
+        config: request.bundle.config,
         pidfd,
         channel: ours,
     })
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str()
-        .ok_or_else(|| Error::new(format!("{} is not UTF-8", path.display())))
-}
-
-fn read_config(request: &Request<'_>) -> Result<(Config, Vec<u8>)> {
-    let path = request
-        .config
-        .clone()
-        .unwrap_or_else(|| request.bundle.join("config.json"));
-    let bytes = std::fs::read(&path).context(|| path.display().to_string())?;
-    let config = Config::from_slice(&bytes).context(|| path.display().to_string())?;
-    let problems = validate::config(&config, Purpose::Start);
-    if let Some(first) = problems.first() {
-        let more = match problems.len() - 1 {
-            0 => String::new(),
-            n => format!(" (and {n} more)"),
-        };
-        return Err(Error::new(format!("{}: {first}{more}", path.display())));
-    }
-    Ok((config, bytes))
-}
-
-/// The root's absolute path: relative ones start at the bundle (config.md,
-/// "Root").
-fn rootfs_of(config: &Config, bundle: &Path) -> Result<String> {
-    let root = config
-        .root
-        .as_ref()
-        .ok_or_else(|| Error::new("config.json has no root"))?;
-    let path = bundle.join(&root.path);
-    let real = path
-        .canonicalize()
-        .context(|| format!("root {}", path.display()))?;
-    if !real.is_dir() {
-        return Err(Error::new(format!(
-            "root {} is not a directory",
-            path.display()
-        )));
-    }
-    Ok(text(&real)?.to_owned())
 }
 
 fn check_terminal(request: &Request<'_>, process: &Process) -> Result<()> {

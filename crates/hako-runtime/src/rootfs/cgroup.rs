@@ -3,10 +3,11 @@
 //! On cgroup v2 it is one cgroup2 file system. On v1 and hybrid hosts it is a
 //! tmpfs with one directory per hierarchy, as every v1 host has it.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hako_cgroup::Mode;
 use hako_sys::mount_attr::attr;
+use rustix::fs::{Mode as FileMode, OFlags};
 use rustix::io::Errno;
 
 use super::mount::{Setup, attach, clone, create, set};
@@ -27,7 +28,7 @@ pub struct Own {
 }
 
 /// Mounts the container's view of its cgroups at `target`.
-pub fn mount(cx: &Setup<'_>, destination: &str, o: &Options, target: BorrowedFd<'_>) -> Result<()> {
+pub fn mount(cx: &Setup<'_>, o: &Options, target: BorrowedFd<'_>) -> Result<()> {
     if cx.host.mode() == Some(Mode::V2) {
         let own = cx.cgroups.first();
         return hierarchy(cx, own, o, target);
@@ -40,7 +41,7 @@ pub fn mount(cx: &Setup<'_>, destination: &str, o: &Options, target: BorrowedFd<
     let tmpfs = create("tmpfs", Some("tmpfs"), &base, &mode, cx.label, 0).map_err(Error::from)?;
     attach(&tmpfs, target)?;
     for own in cx.cgroups {
-        let place = cx.root.make_dir(&format!("{destination}/{}", own.name))?;
+        let place = directory(tmpfs.as_fd(), &own.name).context(|| own.name.clone())?;
         hierarchy(cx, Some(own), o, place.as_fd()).context(|| own.name.clone())?;
         for alias in own.name.split(',').filter(|alias| *alias != own.name) {
             match rustix::fs::symlinkat(own.name.as_str(), &tmpfs, alias) {
@@ -54,6 +55,17 @@ pub fn mount(cx: &Setup<'_>, destination: &str, o: &Options, target: BorrowedFd<
         ..Default::default()
     };
     set(tmpfs.as_fd(), false, change)
+}
+
+/// A new directory of a file system that nobody else knows yet.
+fn directory(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    match rustix::fs::mkdirat(parent, name, FileMode::from_raw_mode(0o755)) {
+        // Two hierarchies whose mounts have the same name.
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(parent, name, flags, FileMode::empty())?)
 }
 
 /// One hierarchy: a new mount that the cgroup namespace roots at the

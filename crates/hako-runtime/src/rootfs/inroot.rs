@@ -66,6 +66,9 @@ impl Root {
             Err(Errno::NOENT) => {}
             other => return Ok(other?),
         }
+        if let Some(dir) = self.make_last(path, flags) {
+            return Ok(dir);
+        }
         let parts: Vec<&str> = path
             .split('/')
             .filter(|p| !p.is_empty() && *p != ".")
@@ -108,6 +111,14 @@ impl Root {
             parent = next;
         }
         Ok(parent)
+    }
+
+    /// The usual case: only the last directory is missing.
+    fn make_last(&self, path: &str, flags: OFlags) -> Option<OwnedFd> {
+        let (dir, name) = split(path).ok()?;
+        let parent = self.open(dir, flags, Mode::empty()).ok()?;
+        rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)).ok()?;
+        self.open(path, flags, Mode::empty()).ok()
     }
 
     /// A handle on the file at `path`; an empty file (mode `mode`), with its

@@ -122,7 +122,7 @@ fn one(
         _ => cx.root.make_dir(destination)?,
     };
     if kind == "cgroup" {
-        cgroup::mount(cx, destination, o, target.as_fd())?;
+        cgroup::mount(cx, o, target.as_fd())?;
         return Ok(None);
     }
     // A tmpfs is filled, and /dev gets its devices, before it turns read-only.

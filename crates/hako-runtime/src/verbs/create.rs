@@ -3,29 +3,33 @@
 use super::wait::own_size;
 use super::{Global, only_id, passed};
 use crate::cli::Args;
+use crate::container::bundle::Bundle;
 use crate::container::launch::{Launched, Request, launch};
 use crate::error::Result;
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
-    launched(global, args, true, None).map(|_| 0)
+    launched(global, args, bundle(args)?, true, None).map(|_| 0)
+}
+
+/// The bundle of `create` and `run`; a missing id is told before a bad bundle.
+pub(super) fn bundle(args: &Args) -> Result<Bundle> {
+    only_id(args)?;
+    let dir = args.path("bundle").unwrap_or_else(|| ".".into());
+    Bundle::open(&dir, args.path("config"))
 }
 
 /// The part that `run` shares.
 pub(super) fn launched(
     global: &Global,
     args: &Args,
+    bundle: Bundle,
     for_start: bool,
     console: Option<std::os::fd::OwnedFd>,
 ) -> Result<Launched> {
-    let bundle = args.path("bundle").unwrap_or_else(|| ".".into());
-    let bundle = bundle
-        .canonicalize()
-        .map_err(|e| crate::error::Error::from(e).within(format!("bundle {}", bundle.display())))?;
     launch(Request {
         root: &global.root,
         id: only_id(args)?,
         bundle,
-        config: args.path("config"),
         console_socket: args.path("console-socket"),
         pid_file: args.path("pid-file"),
         no_pivot: args.has("no-pivot"),

@@ -67,7 +67,7 @@ pub(super) fn kill(container: &Container) -> Result<()> {
 /// Removes cgroups and record and runs the poststop hooks. Everything is tried;
 /// the first failure is told.
 pub(super) fn remove(container: &Container) -> Result<()> {
-    let config = container.config();
+    let excerpt = container.excerpt();
     let cgroup = container.saved.cgroup();
     // Processes that outlived the first one, where there is no pid namespace.
     let killed = cgroup.kill(9).context(|| "kill what is left");
@@ -75,7 +75,7 @@ pub(super) fn remove(container: &Container) -> Result<()> {
     // container, MUST NOT be deleted" (runtime.md, "Delete"): the cgroup knows.
     let cgroup = cgroup.delete().context(|| "remove the cgroup");
     let dir = container.dir.remove();
-    if let Ok(Some(hooks)) = config.map(|c| c.hooks) {
+    if let Ok(Some(hooks)) = excerpt.map(|e| e.hooks) {
         // "If any poststop hook fails, the runtime MUST log a warning, but the
         // remaining hooks and lifecycle continue" (runtime.md, "Lifecycle").
         let state = container.state(Status::Stopped);

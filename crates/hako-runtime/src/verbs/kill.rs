@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use hako_spec::runtime::{NamespaceKind, Status};
+use hako_spec::runtime::Status;
 use hako_sys::signal;
 use rustix::io::Errno;
 
@@ -56,10 +56,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
 
 /// Whether all processes end with the first one.
 fn has_own_pids(container: &Container) -> Result<bool> {
-    Ok(container.config()?.linux.is_some_and(|l| {
-        l.namespace(NamespaceKind::Pid)
-            .is_some_and(|n| n.path.is_none())
-    }))
+    Ok(container.excerpt()?.makes_pid_namespace())
 }
 
 /// Names of signal(7) on Linux, by number from 1.

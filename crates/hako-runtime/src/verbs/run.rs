@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use hako_sys::signal;
 
-use super::create::launched;
+use super::create::{bundle, launched};
 use super::wait::{console_pair, foreground, receive_console};
 use super::{Global, delete, start};
 use crate::cli::Args;
@@ -14,7 +14,8 @@ use crate::log;
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     let detach = args.has("detach");
-    let own_console = !detach && args.get("console-socket").is_none() && wants_terminal(args);
+    let bundle = bundle(args)?;
+    let own_console = !detach && args.get("console-socket").is_none() && bundle.wants_terminal();
     let (theirs, ours) = match own_console {
         true => {
             let (theirs, ours) = console_pair()?;
@@ -22,13 +23,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         }
         false => (None, None),
     };
-    let launched = launched(global, args, false, theirs)?;
+    let launched = launched(global, args, bundle, false, theirs)?;
     let signals = match detach {
         true => None,
         false => Some(signal::block_all()?),
     };
     let started = release(&launched)
-        .and_then(|()| start::poststart(&launched.container, &launched.config))
+        .and_then(|()| start::poststart(&launched.container, launched.config.hooks.as_ref()))
         .and_then(|()| ours.as_ref().map(receive_console).transpose());
     let terminal = match started {
         Ok(terminal) => terminal,
@@ -47,20 +48,4 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         log::warn(&e.to_string());
     }
     status
-}
-
-/// Whether the bundle's configuration asks for a terminal; what is wrong with
-/// it is told by the launch.
-fn wants_terminal(args: &Args) -> bool {
-    let bundle = args.path("bundle").unwrap_or_else(|| ".".into());
-    let path = args
-        .path("config")
-        .unwrap_or_else(|| bundle.join("config.json"));
-    let Ok(bytes) = std::fs::read(path) else {
-        return false;
-    };
-    hako_spec::runtime::Config::from_slice(&bytes)
-        .ok()
-        .and_then(|c| c.process)
-        .is_some_and(|p| p.terminal)
 }

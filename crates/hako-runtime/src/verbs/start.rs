@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hako_spec::runtime::{Config, Status};
+use hako_spec::runtime::{Hooks, Status};
 use rustix::net::SocketType;
 
 use super::{Global, delete, load, no_more};
@@ -27,7 +27,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
             )));
         }
     }
-    let config = container.config()?;
+    let excerpt = container.excerpt()?;
     let path = container.dir.start_socket();
     let socket = connect_to(&path, SocketType::SEQPACKET)
         .context(|| format!("call container {id}, which should wait for its start"))?;
@@ -35,10 +35,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     std::fs::remove_file(&path).context(|| path.display().to_string())?;
     let channel = Channel::new(socket);
     channel.send(&Message::Go(container.saved.pid))?;
-    let program = config.process.as_ref().and_then(|p| p.args.first());
     let started = channel
-        .wait_executed(program.map(String::as_str).unwrap_or_default())
-        .and_then(|()| poststart(&container, &config));
+        .wait_executed(excerpt.program())
+        .and_then(|()| poststart(&container, excerpt.hooks.as_ref()));
     match started {
         Err(e) if e.kind == Kind::Hook => {
             destroy(&container);
@@ -49,8 +48,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
 }
 
 /// Runs the poststart hooks.
-pub(super) fn poststart(container: &Container, config: &Config) -> Result<()> {
-    let Some(hooks) = &config.hooks else {
+pub(super) fn poststart(container: &Container, hooks: Option<&Hooks>) -> Result<()> {
+    let Some(hooks) = hooks else {
         return Ok(());
     };
     let state = container.state(Status::Running);
