@@ -8,6 +8,7 @@ mod bench;
 mod binaries;
 mod command;
 mod demo;
+mod endure;
 mod install;
 mod packages;
 mod privilege;
@@ -34,6 +35,7 @@ Commands:
   bench     compare the times of two commands
   bench-runtime
             compare the times of OCI runtimes, and of what none can avoid
+  endure    many containers at once, and a runtime that is killed
   help      print this; 'COMMAND --help' tells more
 ";
 
@@ -59,6 +61,7 @@ fn dispatch() -> anyhow::Result<ExitCode> {
             "tidy" => return tidy::main(parser),
             "install" => install::main(parser)?,
             "bench" => bench::main(parser)?,
+            "endure" => endure::main(parser)?,
             "bench-runtime" => bench::runtime::main(parser)?,
             "help" => print!("{HELP}"),
             other => anyhow::bail!("no such command: {other} ('cargo xtask help' lists them)"),

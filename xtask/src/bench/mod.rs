@@ -3,6 +3,7 @@
 //! Times on a shared machine drift, so the two commands take turns and each
 //! pair gives a ratio; medians forgive a run that something else disturbed.
 
+pub(crate) mod bundle;
 pub(crate) mod runtime;
 
 use std::process::{Command, Stdio};

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use lexopt::prelude::*;
 
-use super::quartiles;
+use super::{bundle, quartiles};
 use crate::command::{cargo, run};
 use crate::{binaries, privilege, workspace};
 
@@ -188,31 +188,18 @@ impl Ground {
             long: dir.join("long").display().to_string(),
             dir,
         };
-        for (bundle, args) in [
-            (&ground.short, ["/bin/true", ""]),
-            (&ground.long, ["/bin/sleep", "100000"]),
-        ] {
+        let works: [(&String, &[&str]); 2] = [
+            (&ground.short, &["/bin/true"]),
+            (&ground.long, &["/bin/sleep", "100000"]),
+        ];
+        for (bundle, args) in works {
             let bundle = Path::new(bundle);
-            let root = bundle.join("rootfs");
-            for name in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
-                fs::create_dir_all(root.join(name))?;
-            }
-            fs::copy("/bin/busybox", root.join("bin/busybox"))
-                .context("copy /bin/busybox (package busybox-static)")?;
-            for name in ["true", "sleep"] {
-                std::os::unix::fs::symlink("busybox", root.join("bin").join(name))?;
-            }
-            time(
-                Command::new(&plan.hako)
-                    .args(["spec", "--bundle"])
-                    .arg(bundle),
-            )?;
+            bundle::make(&plan.hako, bundle, args, None)?;
             time(Command::new(&plan.floor).arg("prepare").arg(bundle))?;
-            let path = bundle.join("config.json");
-            let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
-            let args: Vec<_> = args.into_iter().filter(|word| !word.is_empty()).collect();
-            config["process"]["args"] = serde_json::json!(args);
-            fs::write(&path, serde_json::to_vec(&config)?)?;
+            // That has made the one program of all.
+            bundle::edit(bundle, |config| {
+                config["process"]["args"] = serde_json::json!(args);
+            })?;
         }
         Ok(ground)
     }
