@@ -177,12 +177,36 @@ impl Cgroup {
         Self::assemble(v1, v2)
     }
 
-    /// A cgroup below this one, in every hierarchy, without making it.
-    #[must_use]
-    pub fn sub(&self, path: &CgroupPath) -> Self {
-        let sub =
-            |p: &Place| Place::new(p.controllers.clone(), format!("{}{path}", p.path), p.kind);
-        Self::assemble(self.v1.iter().map(sub).collect(), self.v2.as_ref().map(sub))
+    /// This cgroup with the one at `path` below it in its place, in the
+    /// hierarchies of `controllers` (`cpu,memory`), where it must exist, or
+    /// else wherever it does.
+    pub fn descend(mut self, controllers: Option<&str>, path: &CgroupPath) -> Result<Self> {
+        let mut missing = None;
+        let mut found = false;
+        for place in self.places_mut() {
+            if controllers.is_some_and(|list| !list.split(',').any(|c| place.has(c))) {
+                continue;
+            }
+            let path = format!("{}{path}", place.path);
+            let below = Place::new(place.controllers.clone(), path, place.kind);
+            match below.dir() {
+                Err(e) if e.is_missing() && controllers.is_none() => missing = Some(e),
+                Err(e) => return Err(e),
+                Ok(_) => {
+                    *place = below;
+                    found = true;
+                }
+            }
+        }
+        match (found, missing, controllers) {
+            (true, _, _) => Ok(self),
+            (false, Some(e), _) => Err(e),
+            (false, None, None) => Err(Error::NoHierarchy),
+            (false, None, Some(list)) => Err(Error::Unavailable {
+                field: "cgroup".to_owned(),
+                controller: list.to_owned(),
+            }),
+        }
     }
 
     /// What [`Cgroup::open`] needs to find this cgroup again.

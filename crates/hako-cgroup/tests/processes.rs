@@ -149,14 +149,13 @@ fn joins(host: Host) {
 /// below, also when frozen.
 fn kills_all(host: Host) {
     let group = Group::plain(host, "kill");
-    let sub = group.cgroup.sub(&CgroupPath::parse("inner").unwrap());
-    let inner = if group.host.v1.is_empty() {
+    let path = CgroupPath::parse(&format!("{}/inner", group.path)).unwrap();
+    if group.host.v1.is_empty() {
         // As the container itself would make it: without controllers, since a
         // group with processes of its own hands none down.
-        std::fs::create_dir(sub.saved().v2.unwrap()).unwrap();
-        Cgroup::open(&sub.saved())
+        let saved = Cgroup::at(&group.host, &path).saved();
+        std::fs::create_dir(saved.v2.unwrap()).unwrap();
     } else {
-        let path = CgroupPath::parse(&format!("{}/inner", group.path)).unwrap();
         Cgroup::create(
             &group.host,
             &path,
@@ -166,9 +165,12 @@ fn kills_all(host: Host) {
                 ..Options::default()
             },
         )
-        .unwrap()
-    };
-    assert_eq!(sub.saved(), inner.saved());
+        .unwrap();
+    }
+    let inner = CgroupPath::parse("inner").unwrap();
+    let inner = Cgroup::at(&group.host, &group.path)
+        .descend(None, &inner)
+        .unwrap();
     let (deep, _fd) = spawn(&inner.join().unwrap(), sleep_long);
     let join = group.cgroup.join().unwrap();
     // Some ten at a time, each of a short life: new ones all the time, but

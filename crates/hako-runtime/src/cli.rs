@@ -278,9 +278,9 @@ pub const FLAGS: &[Flag] = &[
     value(
         "cgroup",
         None,
-        "PATH",
+        "[CONTROLLER:]PATH",
         EXEC,
-        "in this cgroup below the container's",
+        "in this cgroup below the container's (repeatable)",
     ),
     switch("ignore-paused", None, EXEC, "even in a paused container"),
     value(
@@ -541,7 +541,7 @@ pub fn help(verb: &str) -> String {
             text += "\nGlobal flags:\n";
         }
         None => {
-            text += "hako-runtime: an OCI runtime\n\nhako-runtime [FLAG…] COMMAND [ARG…]\n\nCommands:\n";
+            text += "hako-runtime: an OCI runtime\n\nUsage: hako-runtime [FLAG…] COMMAND [ARG…]\n\nCommands:\n";
             for v in VERBS {
                 text += &format!(
                     "  {:<34} {}\n",

@@ -16,7 +16,9 @@ pub fn all(config: &Config, process: &Process, namespaces: &Namespaces) -> Resul
     supported(config, process)?;
     contained(config, namespaces)?;
     let none = Linux::default();
-    sysctls(config.linux.as_ref().unwrap_or(&none), namespaces)
+    let linux = config.linux.as_ref().unwrap_or(&none);
+    sysctls(linux, namespaces)?;
+    domain_name(config, linux)
 }
 
 fn supported(config: &Config, process: &Process) -> Result<()> {
@@ -122,6 +124,20 @@ fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The name that `domainname` sets, a parameter must not set to another one.
+fn domain_name(config: &Config, linux: &Linux) -> Result<()> {
+    let Some(name) = &config.domainname else {
+        return Ok(());
+    };
+    let mut sysctls = linux.sysctl.iter();
+    match sysctls.find(|(key, value)| dotted(key) == "kernel.domainname" && *value != name) {
+        Some((key, _)) => Err(Error::new(format!(
+            "sysctl {key} contradicts the field domainname"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Whether the container's namespace of this kind is another one than ours.

@@ -39,8 +39,8 @@ pub struct Request {
     pub pid_file: Option<PathBuf>,
     /// Descriptors to pass on.
     pub passed: Passed,
-    /// `--cgroup`: a cgroup below the container's.
-    pub sub_cgroup: Option<String>,
+    /// `--cgroup`: cgroups below the container's, `[CONTROLLER[,…]:]PATH`.
+    pub sub_cgroups: Vec<String>,
     /// `--ignore-paused`.
     pub ignore_paused: bool,
 }
@@ -96,8 +96,14 @@ pub fn start(
     }
     let proc = Proc::open()?;
     let mut cgroup = container.saved.cgroup();
-    if let Some(sub) = &request.sub_cgroup {
-        cgroup = cgroup.sub(&CgroupPath::parse(sub).context(|| "--cgroup")?);
+    for sub in &request.sub_cgroups {
+        let (controllers, path) = match sub.split_once(':') {
+            Some((controllers, path)) => (Some(controllers), path),
+            None => (None, sub.as_str()),
+        };
+        cgroup = CgroupPath::parse(path)
+            .and_then(|path| cgroup.descend(controllers, &path))
+            .context(|| "--cgroup")?;
     }
     let mut join = cgroup.join().context(|| "open the container's cgroup")?;
     let state = container.state(Status::Running);
@@ -130,7 +136,7 @@ pub fn start(
         // The container has made cgroups of its own and gone into them, and its
         // top one may hold no processes any more (cgroups(7), "no internal
         // processes").
-        Err(Errno::BUSY | Errno::OPNOTSUPP) if request.sub_cgroup.is_none() => {
+        Err(Errno::BUSY | Errno::OPNOTSUPP) if request.sub_cgroups.is_empty() => {
             join = first_process_cgroup(container)?;
             fork(0, join.v2_dir())
         }

@@ -16,7 +16,7 @@ use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::console::Console;
-use super::last::{Last, become_root, change_directory, own_stdio};
+use super::last::{Last, become_root, change_directory, make_directory, own_stdio};
 use super::namespaces::Namespaces;
 use super::program::{Passed, Program};
 use super::seccomp::Prepared as Filter;
@@ -183,6 +183,7 @@ impl Init<'_> {
         rootfs::enter(&self.plan, &prepared)?;
 
         let console = self.console(&prepared)?;
+        make_directory(&prepared.root, &self.process.cwd)?;
         rootfs::finish(&self.plan, &prepared)?;
         self.sysctls()?;
         let in_directory = change_directory(&prepared.root, &self.process.cwd)?;

@@ -26,10 +26,23 @@ pub fn become_root() {
     let _ = set_thread_res_uid(uid, uid, uid);
 }
 
-/// Goes to `path` below `root`, this process' root, and makes it where it is
-/// missing. Neither a descriptor of the host behind `/proc/self/fd`
-/// (CVE-2024-21626) nor a racing rename leads out, and nothing is made there
-/// (CVE-2024-45310).
+/// Makes the directory `path` below `root` where it is missing, as a new
+/// container's is, while the root can still be written to. Nothing is made
+/// outside (CVE-2024-45310). Whatever else is wrong with it is told when it is
+/// entered.
+pub fn make_directory(root: &Root, path: &str) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match root.open(path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => match root.make_dir(path) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(e.within(format!("process.cwd {path:?}"))),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Goes to `path` below `root`, this process' root. Neither a descriptor of the
+/// host behind `/proc/self/fd` (CVE-2024-21626) nor a racing rename leads out.
 ///
 /// False: only the user may go there (a FUSE or NFS mount that knows no root),
 /// so that it has to be tried again as the user.
@@ -37,7 +50,6 @@ pub fn change_directory(root: &Root, path: &str) -> Result<bool> {
     let change = || -> Result<bool> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = match root.open(path, flags, Mode::empty()) {
-            Err(Errno::NOENT) => root.make_dir(path)?,
             Err(Errno::ACCESS | Errno::PERM) => return Ok(false),
             Err(Errno::LOOP) => {
                 return Err(Error::new(
@@ -128,7 +140,9 @@ impl Last<'_> {
         signal::reset().context(|| "reset signals")?;
         identity::umask(&process.user);
         self.program.keep_descriptors(self.passed, self.report)?;
-        identity::groups(&process.user)?;
+        if !self.keeps_groups() {
+            identity::groups(&process.user)?;
+        }
         // Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to
         // go.
         if !process.no_new_privileges {
@@ -148,6 +162,16 @@ impl Last<'_> {
             self.load_filter()?;
         }
         Ok(self.program.execute())
+    }
+
+    /// The annotation by which podman's `--group-add keep-groups` asks for the
+    /// groups of whoever runs the container, whose files are open to them alone.
+    fn keeps_groups(&self) -> bool {
+        let key = "run.oci.keep_original_groups";
+        self.config
+            .annotations
+            .get(key)
+            .is_some_and(|value| value == "1")
     }
 
     fn load_filter(&self) -> Result<()> {

@@ -5,11 +5,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use hako_spec::runtime::{Device, DeviceKind};
+use hako_sys::mount_attr::{Change, attr};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, makedev};
 use rustix::io::Errno;
 
 use super::inroot::{Root, split, stat};
-use super::mount::{attach, clone};
+use super::mount::{attach, clone, set};
 use crate::error::{Context, Error, Result};
 
 /// Name, major and minor number of the devices that every container has.
@@ -170,6 +171,12 @@ impl Node {
         if FileType::from_raw_mode(meta.st_mode) != self.kind || meta.st_rdev != self.device {
             return Err(Error::new(format!("the host's {path} is another device")));
         }
+        // No other file can come to its place, but it costs nothing.
+        let change = Change {
+            set: attr::NOSUID | attr::NOEXEC,
+            ..Change::default()
+        };
+        set(tree.as_fd(), false, change)?;
         let target = root.make_file(path, 0o644)?;
         Ok(attach(&tree, target.as_fd())?)
     }

@@ -33,7 +33,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         console: theirs,
         pid_file: args.path("pid-file"),
         passed: passed(args)?,
-        sub_cgroup: args.get("cgroup").map(str::to_owned),
+        sub_cgroups: args.all("cgroup").map(str::to_owned).collect(),
         ignore_paused: args.has("ignore-paused"),
     };
     if detach {

@@ -145,6 +145,48 @@ fn exec_in_a_cgroup_below() {
             .fails()
             .contains("none")
     );
+    // In the hierarchies that have it, or in those that are named.
+    if !is_unified() {
+        let own = |name: &str| {
+            Path::new(CGROUPS)
+                .join(name)
+                .join(b.cgroup.trim_start_matches('/'))
+        };
+        fs::create_dir(own("pids").join("one")).unwrap();
+        let ends = |out: &str, controller: &str, end: &str| {
+            let middle = format!(":{controller}:");
+            let line = out
+                .lines()
+                .find(|l| l.contains(&middle))
+                .unwrap()
+                .to_owned();
+            assert!(line.ends_with(end), "{controller} {end}: {out}");
+        };
+        for place in ["one", "pids:one"] {
+            let out = b
+                .call(&["exec", "--cgroup", place, &b.id, "cat", "/proc/self/cgroup"])
+                .ok();
+            ends(&out, "pids", "/one");
+            ends(&out, "freezer", ":/");
+        }
+        let both = [
+            "exec",
+            "--cgroup",
+            "pids:one",
+            "--cgroup",
+            "freezer:sub",
+            &b.id,
+            "cat",
+            "/proc/self/cgroup",
+        ];
+        let out = b.call(&both).ok();
+        ends(&out, "pids", "/one");
+        ends(&out, "freezer", "/sub");
+        for bad in ["freezer:one", "nothing:one"] {
+            let out = b.call(&["exec", "--cgroup", bad, &b.id, "true"]);
+            assert!(out.fails().contains("--cgroup"), "{bad}: {out:#?}");
+        }
+    }
     assert!(
         b.call(&["exec", "--cgroup", "../x", &b.id, "true"])
             .fails()

@@ -175,6 +175,16 @@ fn hostname_and_domainname() {
         c["domainname"] = json!("example");
     });
     assert_eq!(b.run().ok(), "box\nexample");
+    for (value, good) in [("example", true), ("other", false)] {
+        let b = Bundle::sh("cat /proc/sys/kernel/domainname").edit(|c| {
+            c["domainname"] = json!("example");
+            c["linux"]["sysctl"] = json!({ "kernel.domainname": value });
+        });
+        match good {
+            true => assert_eq!(b.run().ok(), "example"),
+            false => assert!(b.run().fails().contains("contradicts the field domainname")),
+        }
+    }
 }
 
 #[test]
@@ -217,6 +227,8 @@ fn sysctls_are_set_in_their_namespaces() {
 
 #[test]
 fn a_user_namespace_maps_ids() {
+    let flags = "grep -c ' /dev/null .*nosuid.*noexec' /proc/self/mountinfo";
+    assert_eq!(Bundle::sh(flags).user_namespace().run().ok(), "1");
     let script = "id; cat /proc/self/uid_map; touch /tmp/x; stat -c %u:%g /tmp/x; echo ok > /dev/null && echo null";
     let b = Bundle::sh(script).user_namespace();
     let out = b.run().ok();

@@ -1,11 +1,12 @@
 //! The process: identity, capabilities, limits, scheduling, filter.
 
 use std::fs;
+use std::process::Command;
 
 use hako_spec::runtime::Arch;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, until};
+use crate::harness::{BIN, Bundle, until};
 
 const SETS: &[(&str, &str)] = &[
     ("inheritable", "CapInh"),
@@ -151,6 +152,24 @@ fn the_streams_belong_to_the_user() {
 }
 
 #[test]
+fn the_callers_groups_are_kept_on_demand() {
+    for (value, wanted) in [("1", "groups=0,4711"), ("0", "gid=0")] {
+        let b = Bundle::sh("id").edit(|c| {
+            c["annotations"] = json!({ "run.oci.keep_original_groups": value });
+        });
+        let mut command = Command::new("setpriv");
+        command.args(["--groups", "0,4711", BIN.path(), "--root"]);
+        command
+            .arg(b.records())
+            .args(["run", "-b"])
+            .arg(b.dir.path())
+            .arg(&b.id);
+        let out = b.finish(command).ok();
+        assert!(out.ends_with(wanted), "{value}: {out}");
+    }
+}
+
+#[test]
 fn a_directory_only_the_user_may_enter() {
     use std::os::unix::fs::{PermissionsExt as _, chown};
     let b = Bundle::sh("pwd").edit(|c| {
@@ -166,8 +185,14 @@ fn a_directory_only_the_user_may_enter() {
 
 #[test]
 fn the_directory_is_made_where_missing() {
-    let b = Bundle::sh("pwd; ls -d /a/b").edit(|c| c["process"]["cwd"] = json!("/a/b"));
-    assert_eq!(b.run().ok(), "/a/b\n/a/b");
+    // Also below a root that nobody may write to later.
+    for readonly in [false, true] {
+        let b = Bundle::sh("pwd; ls -d /a/b").edit(|c| {
+            c["process"]["cwd"] = json!("/a/b");
+            c["root"]["readonly"] = json!(readonly);
+        });
+        assert_eq!(b.run().ok(), "/a/b\n/a/b");
+    }
 }
 
 #[test]
