@@ -462,6 +462,13 @@ impl Args {
         self.flags.iter().any(|(n, _)| *n == name)
     }
 
+    /// The verb and the container, for the log. What a command of `exec` has
+    /// for arguments may be secret.
+    pub fn shown(&self) -> String {
+        let id = self.free.first().map_or("", String::as_str);
+        format!("{} {id}", self.verb).trim_end().to_owned()
+    }
+
     /// The last value given.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.flags

@@ -62,6 +62,11 @@ fn runtime(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         let _ = std::io::stdout().write_all(text.as_bytes());
         return ExitCode::SUCCESS;
     }
+    log::debug(&format!(
+        "hako-runtime {}: {}",
+        env!("CARGO_PKG_VERSION"),
+        args.shown()
+    ));
     // runc's own failures of exec are told from the process's by 255.
     let otherwise = if args.verb == "exec" { 255 } else { 1 };
     match verbs::Global::of(&args).and_then(|global| verbs::run(&global, &args)) {

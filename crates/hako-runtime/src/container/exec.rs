@@ -324,6 +324,9 @@ impl Inside<'_> {
         self.join
             .enter_self()
             .map_err(|refused| Error::from(self.join.describe(refused)))?;
+        if self.initial_affinity().is_none() {
+            limits::all_cpus();
+        }
         if self.joins != 0 {
             ns::join(self.target.as_fd(), self.joins).context(|| "join the namespaces")?;
         }

@@ -4,13 +4,13 @@
 //! the runtime over the channel. Until it becomes the sealed stub it is not
 //! dumpable, so that nobody inside can look into it or at its executable.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use hako_cgroup::Join;
 use hako_spec::runtime::{Config, NamespaceKind, Process, State, Status};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
-use hako_sys::{keyring, link, ns};
+use hako_sys::{fds, keyring, link, ns};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -20,9 +20,11 @@ use super::last::{Last, become_root, change_directory, make_directory, own_stdio
 use super::namespaces::Namespaces;
 use super::program::{Passed, Program};
 use super::seccomp::Prepared as Filter;
-use super::{check, hook, identity};
+use super::{check, hook, identity, limits};
 use crate::error::{Context, Error, Result};
+use crate::log;
 use crate::proc::Proc;
+use crate::rootfs::inroot::Root;
 use crate::rootfs::{self, Plan};
 use crate::sync::{Channel, Message};
 
@@ -134,10 +136,14 @@ impl Init<'_> {
         Ok(())
     }
 
+    /// The CPUs are those of the cgroup from then on, whatever the runtime's
+    /// caller was bound to.
     fn enter_cgroups(&self) -> Result<()> {
         self.join
             .enter_self()
-            .map_err(|refused| Error::from(self.join.describe(refused)))
+            .map_err(|refused| Error::from(self.join.describe(refused)))?;
+        limits::all_cpus();
+        Ok(())
     }
 
     /// Returns only failures; success is another program.
@@ -185,16 +191,11 @@ impl Init<'_> {
         let console = self.console(&prepared)?;
         make_directory(&prepared.root, &self.process.cwd)?;
         rootfs::finish(&self.plan, &prepared)?;
+        let root = prepared.root;
         self.sysctls()?;
-        let in_directory = change_directory(&prepared.root, &self.process.cwd)?;
+        let in_directory = change_directory(&root, &self.process.cwd)?;
         let report = self.reporting(channel);
-        let program = Program::prepare(
-            self.process,
-            &prepared.root,
-            self.passed,
-            self.filter,
-            report,
-        )?;
+        let program = Program::prepare(self.process, &root, self.passed, self.filter, report)?;
         let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
         if let Some(console) = console {
             console.take()?;
@@ -202,6 +203,7 @@ impl Init<'_> {
             own_stdio(self.process.user.uid);
         }
 
+        self.let_go(channel, &root, &program)?;
         let pid = self.await_start(channel)?;
         if let Some(hooks) = hooks.filter(|h| !h.start_container.is_empty()) {
             hook::run(
@@ -219,7 +221,7 @@ impl Init<'_> {
             program: &program,
             sets,
             filter: self.filter.map(|filter| (filter, &state, state.pid)),
-            late_directory: (!in_directory).then_some(&prepared.root),
+            late_directory: (!in_directory).then_some(&root),
             passed: self.passed,
             report: self.reporting(channel),
         };
@@ -230,6 +232,25 @@ impl Init<'_> {
     fn reporting<'c>(&self, channel: &'c Channel) -> Option<BorrowedFd<'c>> {
         let can = self.filter.is_none_or(Filter::allows_report);
         can.then(|| channel.fd())
+    }
+
+    /// Closes what is of the host and of no more use, since the container may
+    /// wait for its start for long: its cgroups, the sources of its mounts, the
+    /// log, and whatever else the runtime had or was given (CVE-2024-21626).
+    fn let_go(&self, channel: &Channel, root: &Root, program: &Program) -> Result<()> {
+        log::leave_file();
+        let listener = self.filter.and_then(Filter::listener);
+        let start = self.listener.as_ref().map(AsFd::as_fd);
+        let keep = [
+            Some(channel.fd()),
+            Some(root.fd()),
+            Some(program.fd()),
+            listener,
+            start,
+        ];
+        let keep: Vec<i32> = keep.iter().flatten().map(AsRawFd::as_raw_fd).collect();
+        let first = i32::try_from(self.passed.preserve).unwrap_or(i32::MAX);
+        fds::close_others(first.saturating_add(3), &keep).context(|| "close descriptors")
     }
 
     /// Tells that all is made, and waits for the runtime's word that it is on

@@ -166,6 +166,16 @@ pub fn affinity(cpus: &str) -> Result<()> {
     sched_setaffinity(None, &set).context(|| format!("set CPU affinity {cpus:?}"))
 }
 
+/// Lets this process run on every CPU of its cgroup.
+pub fn all_cpus() {
+    let mut set = CpuSet::new();
+    for cpu in 0..CpuSet::MAX_CPU {
+        set.set(cpu);
+    }
+    // Refused to nobody for himself; and then the caller's CPUs do as well.
+    let _ = sched_setaffinity(None, &set);
+}
+
 /// Reads a list of numbers and ranges below `limit`.
 fn list(text: &str, limit: usize) -> Result<Vec<usize>> {
     let mut all = Vec::new();

@@ -57,6 +57,8 @@ impl Program {
             env.push(format!("LISTEN_PID={pid}"));
         }
         last_wins(&mut env);
+        // An empty one is none, as for runc.
+        env.retain(|e| e != "HOME=");
         if !env.iter().any(|e| e.starts_with("HOME=")) {
             env.push(format!("HOME={}", home(root, process.user.uid)));
         }
@@ -93,6 +95,11 @@ impl Program {
             Some(report) => fds::keep_on_exec(report).context(|| "keep a descriptor"),
             None => Ok(()),
         }
+    }
+
+    /// The descriptor that it is executed by.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.stub.as_fd()
     }
 
     /// Becomes the program; returns why it could not.

@@ -8,6 +8,7 @@ use hako_cgroup::stats::{Amount, BlkioEntry, Pressure, PressureTimes, Stats};
 use hako_spec::runtime::Status;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Global, load, no_more, print};
@@ -60,7 +61,7 @@ fn follow(container: &Container, interval: Duration) -> Result<()> {
         match oom.read(&cgroup).context(|| "watch the memory")? {
             OomEvent::None => {}
             OomEvent::Oom { .. } => {
-                line(&json!({ "type": "oom", "id": container.saved.id }))?;
+                line(container, "oom", None)?;
             }
             OomEvent::Gone => return Ok(()),
         }
@@ -78,11 +79,22 @@ fn follow(container: &Container, interval: Duration) -> Result<()> {
 
 fn tell(container: &Container) -> Result<()> {
     let stats = container.saved.cgroup().stats().context(|| "statistics")?;
-    line(&json!({ "type": "stats", "id": container.saved.id, "data": data(&stats) }))
+    line(container, "stats", Some(data(&stats)))
 }
 
-fn line(value: &Value) -> Result<()> {
-    print(&format!("{value}\n"))
+/// One event, its members in runc's order, by which scripts know it.
+fn line(container: &Container, kind: &str, data: Option<Value>) -> Result<()> {
+    #[derive(Serialize)]
+    struct Event<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<Value>,
+    }
+    let id = &container.saved.id;
+    let text = serde_json::to_string(&Event { kind, id, data })?;
+    print(&format!("{text}\n"))
 }
 
 /// A Go duration (`5s`, `1m30s`, `100ms`).

@@ -101,7 +101,8 @@ fn add_capabilities(p: &mut Process, args: &Args) {
         }
         // A user other than root keeps it through execve(2) by the ambient
         // set, which must also be inheritable.
-        if p.user.uid != 0 {
+        let inheritable = caps.inheritable.iter().any(|c| c == cap);
+        if p.user.uid != 0 || inheritable {
             for set in [&mut caps.inheritable, &mut caps.ambient] {
                 if !set.iter().any(|c| c == cap) {
                     set.push(cap.to_owned());

@@ -14,6 +14,9 @@ pub(super) fn run(args: &Args) -> Result<u8> {
     let dir = args.path("bundle").unwrap_or_else(|| ".".into());
     let path = dir.join("config.json");
     let mut config = template();
+    if !on_version_two() {
+        without_cgroup_namespace(&mut config);
+    }
     if args.has("rootless-spec") {
         rootless(&mut config)?;
     }
@@ -73,6 +76,19 @@ fn template() -> Value {
             "readonlyPaths": READ_ONLY
         }
     })
+}
+
+/// Whether the host has cgroup version 2 alone.
+fn on_version_two() -> bool {
+    hako_cgroup::Host::detect().is_ok_and(|host| host.mode() == Some(hako_cgroup::Mode::V2))
+}
+
+/// As runc: with version 1 a container sees where its cgroups are on the host.
+fn without_cgroup_namespace(config: &mut Value) {
+    let list = config.pointer_mut("/linux/namespaces");
+    if let Some(list) = list.and_then(Value::as_array_mut) {
+        list.retain(|namespace| namespace["type"] != "cgroup");
+    }
 }
 
 /// Paths that tell of or reach into the host.

@@ -120,7 +120,7 @@ fn user_namespaces_have_their_cgroups_as_well() {
 
 #[test]
 fn exec_in_a_cgroup_below() {
-    let b = Bundle::sleeper();
+    let b = Bundle::sleeper().namespace("cgroup", None);
     b.up();
     for dir in b.cgroups() {
         fs::create_dir(dir.join("sub")).unwrap();
@@ -234,6 +234,7 @@ fn a_writable_cgroup_is_the_containers() {
             let b = Bundle::sh(
             "cd /sys/fs/cgroup; stat -c %u . cgroup.procs cgroup.subtree_control cgroup.max.depth",
         )
+        .namespace("cgroup", None)
         .edit(|c| {
             let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
             c["linux"]["uidMappings"] = map.clone();

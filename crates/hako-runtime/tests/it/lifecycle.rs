@@ -293,6 +293,25 @@ fn exec_takes_user_directory_environment_and_more() {
     let plain = caps(&[]);
     let more = caps(&["--cap", "CAP_SYS_PTRACE"]);
     assert_ne!(plain[2], more[2]);
+    let b2 = Bundle::sleeper().edit(|c| {
+        let caps = &mut c["process"]["capabilities"];
+        caps["inheritable"] = json!(["CAP_SYSLOG"]);
+        caps["bounding"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!("CAP_SYSLOG"));
+    });
+    b2.up();
+    let ambient = |flags: &[&str]| {
+        let args = ["grep", "CapAmb", "/proc/self/status"];
+        let out = b2
+            .call(&[&["exec"], flags, &[b2.id.as_str()], &args].concat())
+            .ok();
+        out.split('\t').nth(1).unwrap().to_owned()
+    };
+    // What the configuration calls inheritable stays through execve(2).
+    assert_eq!(ambient(&["--cap", "CAP_SYSLOG"]), "0000000400000000");
+    assert_eq!(ambient(&["--cap", "CAP_SYS_PTRACE"]), "0000000000000000");
     let user = caps(&["--cap", "CAP_SYS_PTRACE", "--user", "1000"]);
     let ptrace = 1u64 << 19;
     assert_eq!(

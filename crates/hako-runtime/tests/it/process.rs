@@ -152,6 +152,40 @@ fn the_streams_belong_to_the_user() {
 }
 
 #[test]
+fn an_empty_home_is_none() {
+    let home = |env: &[&str]| {
+        let env = json!([&["PATH=/bin"], env].concat());
+        let b = Bundle::sh("echo $HOME").edit(|c| c["process"]["env"] = env);
+        b.run().ok()
+    };
+    assert_eq!(home(&["HOME="]), "/root");
+    assert_eq!(home(&["HOME=/over", "HOME="]), "/root");
+    assert_eq!(home(&["HOME=", "HOME=/over"]), "/over");
+}
+
+#[test]
+fn the_callers_cpus_are_not_the_containers() {
+    let script = "grep Cpus_allowed_list /proc/self/status";
+    let wanted = Bundle::sh(script).run().ok();
+    let bound = |b: &Bundle, args: &[&str]| {
+        let mut command = Command::new("taskset");
+        command
+            .args(["-c", "0", BIN.path(), "--root"])
+            .arg(b.records())
+            .args(args);
+        b.finish(command).ok()
+    };
+    let b = Bundle::sh(script);
+    assert_eq!(
+        bound(&b, &["run", "-b", b.dir.path().to_str().unwrap(), &b.id]),
+        wanted
+    );
+    let b = Bundle::sleeper();
+    b.up();
+    assert_eq!(bound(&b, &["exec", &b.id, "sh", "-c", script]), wanted);
+}
+
+#[test]
 fn the_callers_groups_are_kept_on_demand() {
     for (value, wanted) in [("1", "groups=0,4711"), ("0", "gid=0")] {
         let b = Bundle::sh("id").edit(|c| {

@@ -301,6 +301,30 @@ fn cve_2019_5736_a_tracer_in_a_shared_pid_namespace_cannot_write_it_either() {
 }
 
 /// CVE-2024-21626: a working directory by a descriptor of the host.
+/// While it waits for its start, for as long as that takes.
+#[test]
+fn cve_2024_21626_a_created_container_holds_nothing_of_the_host() {
+    let b = Bundle::new();
+    let dir = b.dir.path().to_str().unwrap().to_owned();
+    let log = b.path("log").display().to_string();
+    let mut command = Command::new("bash");
+    let script = format!("exec 7<{dir}; exec \"$@\"");
+    command.args(["-c", &script, "x", BIN.path(), "--log", &log, "--root"]);
+    command.arg(b.records()).args(["create", "-b", &dir, &b.id]);
+    b.finish(command).ok();
+    let pid = b.state()["pid"].as_i64().unwrap();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        let entry = entry.unwrap();
+        let number: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+        let target = fs::read_link(entry.path()).unwrap();
+        let target = target.to_str().unwrap();
+        let fine = ["socket:", "/memfd:hako-stub"];
+        let fine = number < 3 || target == "/" || fine.iter().any(|f| target.starts_with(f));
+        assert!(fine, "{number}: {target}");
+    }
+    b.start().ok();
+}
+
 #[test]
 fn cve_2024_21626_the_directory_is_never_the_hosts() {
     let b = Bundle::sleeper();

@@ -124,6 +124,8 @@ fn statistics_once() {
     b.up();
     let stats = || -> Value {
         let text = b.call(&["events", "--stats", &b.id]).ok();
+        let start = format!("{{\"type\":\"stats\",\"id\":\"{}\",\"data\":", b.id);
+        assert!(text.starts_with(&start), "{text}");
         serde_json::from_str(&text).unwrap()
     };
     until(|| stats()["data"]["cpu"]["usage"]["total"].as_u64() > Some(20_000_000));
