@@ -6,8 +6,9 @@
 //! or its time limit: they are served together with the wait for its end, which
 //! is the end of its process, whatever that left in the background.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,15 +26,43 @@ use crate::log;
 /// As much of a failing hook's output is shown, from its end.
 const SHOWN: usize = 4096;
 
-/// Runs `hooks` in order; the first that fails stops the rest. `dir` is where
-/// they start.
-pub fn run(name: &str, hooks: &[Hook], state: &State, dir: Option<&Path>) -> Result<()> {
+/// Where hooks start, and the environment of those that have none of their
+/// own: both are left open by the specification, and are what hooks written for
+/// runc and crun count on.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// In this directory, or the runtime's own, with the runtime's environment.
+    Runtime(Option<&'a Path>),
+    /// In the current directory, with the container's environment.
+    Container(&'a [String]),
+}
+
+impl Start<'_> {
+    fn dir(&self) -> Option<&Path> {
+        match self {
+            Start::Runtime(dir) => *dir,
+            Start::Container(_) => None,
+        }
+    }
+
+    fn environment(&self) -> Vec<OsString> {
+        match self {
+            Start::Runtime(_) => std::env::vars_os()
+                .map(|(name, value)| [name, value].join(OsStr::new("=")))
+                .collect(),
+            Start::Container(env) => env.iter().map(OsString::from).collect(),
+        }
+    }
+}
+
+/// Runs `hooks` in order; the first that fails stops the rest.
+pub fn run(name: &str, hooks: &[Hook], state: &State, start: Start<'_>) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let state = serde_json::to_vec(state)?;
     for (at, hook) in hooks.iter().enumerate() {
-        one(hook, &state, dir)
+        one(hook, &state, start)
             .map_err(|e| Error::of(Kind::Hook, e.to_string()))
             .context(|| format!("{name} hook #{at} {}", hook.path))?;
     }
@@ -44,32 +73,43 @@ pub fn run(name: &str, hooks: &[Hook], state: &State, dir: Option<&Path>) -> Res
 pub fn run_all(name: &str, hooks: &[Hook], state: &State) {
     let dir = Some(Path::new(&state.bundle)).filter(|d| d.is_dir());
     for one in hooks {
-        if let Err(e) = run(name, std::slice::from_ref(one), state, dir) {
+        if let Err(e) = run(name, std::slice::from_ref(one), state, Start::Runtime(dir)) {
             log::warn(&e.to_string());
         }
     }
 }
 
-fn one(hook: &Hook, state: &[u8], dir: Option<&Path>) -> Result<()> {
-    let strings = |list: &[String]| {
-        list.iter()
-            .map(|s| CString::new(s.as_str()))
+fn one(hook: &Hook, state: &[u8], start: Start<'_>) -> Result<()> {
+    let strings = |list: Vec<OsString>| {
+        list.into_iter()
+            .map(|s| CString::new(s.into_vec()))
             .collect::<std::result::Result<Vec<_>, _>>()
             .map_err(|_| Error::new("an argument holds a NUL byte"))
     };
     let path = CString::new(hook.path.as_str()).map_err(|_| Error::new("NUL in the path"))?;
-    let mut argv = strings(&hook.args)?;
+    let own = |list: &[String]| list.iter().map(OsString::from).collect::<Vec<_>>();
+    let mut argv = strings(own(&hook.args))?;
     if argv.is_empty() {
         argv.push(path.clone());
     }
-    let env = strings(&hook.env)?;
+    let env = strings(match hook.env.is_empty() {
+        true => start.environment(),
+        false => own(&hook.env),
+    })?;
     let (stdin, input) = pipe_with(PipeFlags::CLOEXEC)?;
     let (output, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (report, errors) = pipe_with(PipeFlags::CLOEXEC)?;
     let stub = stub::make(&path, Some(errors.as_fd())).context(|| "make the exec stub")?;
     match fork(0, None).context(|| "fork")? {
         Forked::Child => {
-            let errno = become_hook(&stub, [&stdin, &stdout, &stdout], &errors, dir, &argv, &env);
+            let errno = become_hook(
+                &stub,
+                [&stdin, &stdout, &stdout],
+                &errors,
+                start.dir(),
+                &argv,
+                &env,
+            );
             let _ = rustix::io::write(&errors, &errno.raw_os_error().to_ne_bytes());
             exit_now(126)
         }

@@ -5,7 +5,6 @@
 //! dumpable, so that nobody inside can look into it or at its executable.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use hako_cgroup::Join;
 use hako_spec::runtime::{Config, NamespaceKind, Process, State, Status};
@@ -179,11 +178,13 @@ impl Init<'_> {
             channel.wait_go()?;
         }
         if let Some(hooks) = hooks.filter(|h| !h.create_container.is_empty()) {
+            // Whose directory is the root, from which they mount into it.
+            rustix::process::fchdir(prepared.root.fd()).context(|| "change to the root")?;
             hook::run(
                 "createContainer",
                 &hooks.create_container,
                 &self.state(Status::Creating),
-                Some(Path::new(self.plan.bundle)),
+                hook::Start::Runtime(None),
             )?;
         }
         rootfs::enter(&self.plan, &prepared)?;
@@ -210,7 +211,7 @@ impl Init<'_> {
                 "startContainer",
                 &hooks.start_container,
                 &self.state(Status::Created),
-                None,
+                hook::Start::Container(&self.process.env),
             )?;
         }
         let mut state = self.state(Status::Created);

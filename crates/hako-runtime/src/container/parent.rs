@@ -127,9 +127,9 @@ impl Parent<'_> {
         let none = Hooks::default();
         let hooks = self.config.hooks.as_ref().unwrap_or(&none);
         let state: State = self.container.state(Status::Creating);
-        let bundle = Some(Path::new(&state.bundle));
-        hook::run("prestart", &hooks.prestart, &state, bundle)?;
-        hook::run("createRuntime", &hooks.create_runtime, &state, bundle)
+        let start = hook::Start::Runtime(Some(Path::new(&state.bundle)));
+        hook::run("prestart", &hooks.prestart, &state, start)?;
+        hook::run("createRuntime", &hooks.create_runtime, &state, start)
     }
 
     /// What hooks have made is for the poststop hooks to undo.

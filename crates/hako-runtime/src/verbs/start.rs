@@ -54,7 +54,12 @@ pub(super) fn poststart(container: &Container, hooks: Option<&Hooks>) -> Result<
     };
     let state = container.state(Status::Running);
     let bundle = Some(Path::new(&container.saved.bundle)).filter(|b| b.is_dir());
-    hook::run("poststart", &hooks.poststart, &state, bundle)
+    hook::run(
+        "poststart",
+        &hooks.poststart,
+        &state,
+        hook::Start::Runtime(bundle),
+    )
 }
 
 /// After a failed hook: "the runtime MUST generate an error, stop the

@@ -155,6 +155,50 @@ fn they_run_where_they_should() {
     }
 }
 
+/// As hooks written for runc and crun expect.
+#[test]
+fn a_hook_without_environment_inherits_one() {
+    let mut b = Bundle::sh("true").edit(|c| {
+        c["process"]["env"] = json!(["PATH=/bin", "HAKO_OF=container"]);
+    });
+    let dir = b.path("out");
+    fs::create_dir(&dir).unwrap();
+    b = b.bind(&dir, "/out", &["bind"]);
+    for kind in KINDS {
+        let file = match *kind {
+            "startContainer" => "/out".to_owned(),
+            _ => dir.display().to_string(),
+        };
+        let script = format!("echo $HAKO_OF > {file}/{kind}");
+        b = hook(b, kind, &script).edit(|c| {
+            let hook = &mut c["hooks"][kind][0];
+            hook.as_object_mut().unwrap().remove("env");
+        });
+    }
+    let mut command = b.command(&["run", "-b", b.dir.path().to_str().unwrap(), &b.id]);
+    command.env("HAKO_OF", "runtime");
+    b.finish(command).ok();
+    for kind in KINDS {
+        let wanted = match *kind {
+            "startContainer" => "container\n",
+            _ => "runtime\n",
+        };
+        assert_eq!(
+            fs::read_to_string(dir.join(kind)).unwrap(),
+            wanted,
+            "{kind}"
+        );
+    }
+}
+
+/// They mount into it by relative names.
+#[test]
+fn create_container_hooks_start_in_the_root() {
+    let b = Bundle::sh("cat /from-hook");
+    let b = hook(b, "createContainer", "echo made > ./from-hook");
+    assert_eq!(b.run().ok(), "made");
+}
+
 #[test]
 fn a_failing_hook_of_create_leaves_nothing_but_its_undoing() {
     for kind in ["prestart", "createRuntime", "createContainer"] {
