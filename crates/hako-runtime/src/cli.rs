@@ -179,6 +179,13 @@ pub const FLAGS: &[Flag] = &[
         "where the terminal is sent",
     ),
     value(
+        "pidfd-socket",
+        None,
+        "SOCKET",
+        START,
+        "where a handle on the process is sent",
+    ),
+    value(
         "pid-file",
         None,
         "FILE",

@@ -20,6 +20,7 @@ pub mod netdev;
 pub mod parent;
 pub mod pids;
 pub mod program;
+pub mod receivers;
 pub mod seccomp;
 pub mod shield;
 pub mod userns;

@@ -18,7 +18,7 @@ use super::launch::{not_forked, reap};
 use super::namespaces::{file, flag};
 use super::program::{Passed, Program};
 use super::seccomp::{self, Prepared as Filter};
-use super::{identity, limits, shield};
+use super::{identity, limits, receivers, shield};
 use crate::error::{Context, Error, Result};
 use crate::log;
 use crate::proc::Proc;
@@ -35,6 +35,8 @@ pub struct Request {
     pub console_socket: Option<PathBuf>,
     /// A terminal socket of `exec` in the foreground.
     pub console: Option<OwnedFd>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
     /// Descriptors to pass on.
@@ -161,7 +163,7 @@ pub fn start(
                 true => follow_stage(&ours, &pidfd)?,
                 false => (pid.as_raw_nonzero().get(), pidfd),
             };
-            let outcome = follow(&request, &proc, &ours, pid);
+            let outcome = follow(&request, &proc, &ours, (pid, &pidfd));
             if outcome.is_err() {
                 let _ = hako_sys::signal::send(pidfd.as_fd(), 9);
                 reap(&pidfd);
@@ -186,13 +188,19 @@ fn follow_stage(channel: &Channel, stage: &OwnedFd) -> Result<(i32, OwnedFd)> {
     Ok((number, pidfd))
 }
 
-fn follow(request: &Request, proc: &Proc, channel: &Channel, pid: i32) -> Result<()> {
+fn follow(
+    request: &Request,
+    proc: &Proc,
+    channel: &Channel,
+    (pid, pidfd): (i32, &OwnedFd),
+) -> Result<()> {
     match channel.receive()? {
         Message::Ready => limits::raise(pid, &request.process.rlimits)?,
         Message::Failed(error) => return Err(error),
         Message::Closed => return Err(Error::new("the process was killed while it was set up")),
         other => return Err(Error::new(format!("unexpected message {other:?}"))),
     }
+    receivers::tell_of_exec(pidfd, request.pidfd_socket.as_deref())?;
     if let Some(score) = request.process.oom_score_adj {
         proc.write(
             &format!("{pid}/oom_score_adj"),

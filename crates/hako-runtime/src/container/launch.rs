@@ -24,7 +24,7 @@ use super::namespaces::Namespaces;
 use super::parent::Parent;
 use super::program::Passed;
 use super::seccomp;
-use super::{check, delegate, hook, pids, shield};
+use super::{check, delegate, hook, pids, receivers, shield};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
 use crate::rootfs::{Plan, Sources, cgroup::Own};
@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub config: Option<PathBuf>,
     /// `--console-socket`.
     pub console_socket: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
     /// `--no-pivot`.
@@ -242,6 +244,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         }
     }
     parent.until_ready()?;
+    receivers::tell_of_container(&pidfd, request.pidfd_socket.as_deref(), &config)?;
     if let Some(cgroup) = &guard.cgroup {
         pids::tighten(&host, cgroup, resources)?;
         delegate::hand_over(

@@ -27,6 +27,7 @@ pub(super) fn launched(
         bundle,
         config: args.path("config"),
         console_socket: args.path("console-socket"),
+        pidfd_socket: args.path("pidfd-socket"),
         pid_file: args.path("pid-file"),
         no_pivot: args.has("no-pivot"),
         no_new_keyring: args.has("no-new-keyring"),

@@ -31,6 +31,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         process,
         console_socket: args.path("console-socket"),
         console: theirs,
+        pidfd_socket: args.path("pidfd-socket"),
         pid_file: args.path("pid-file"),
         passed: passed(args)?,
         sub_cgroup: args.get("cgroup").map(str::to_owned),

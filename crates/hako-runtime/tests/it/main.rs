@@ -18,6 +18,7 @@ mod mounts;
 mod namespaces;
 mod passing;
 mod process;
+mod receivers;
 mod robust;
 mod rootless;
 mod security;
