@@ -236,6 +236,12 @@ pub const FLAGS: &[Flag] = &[
         "kill: every process; list: accepted",
     ),
     switch(
+        "regex",
+        Some('r'),
+        &["kill", "delete"],
+        "ID is a regular expression: every container that it matches",
+    ),
+    switch(
         "force",
         Some('f'),
         &["delete"],

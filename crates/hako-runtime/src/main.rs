@@ -10,6 +10,7 @@
 
 mod cli;
 mod container;
+mod ere;
 mod error;
 mod log;
 mod proc;

@@ -10,6 +10,7 @@ mod list;
 mod pause;
 mod processes;
 mod run;
+mod select;
 mod spec;
 mod start;
 mod state;

@@ -22,6 +22,7 @@ mod receivers;
 mod robust;
 mod rootless;
 mod security;
+mod selection;
 mod terminal;
 mod unified;
 mod update;
