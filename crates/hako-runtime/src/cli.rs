@@ -287,6 +287,20 @@ pub const FLAGS: &[Flag] = &[
         EXEC,
         "with this group (repeatable)",
     ),
+    value(
+        "apparmor",
+        None,
+        "PROFILE",
+        EXEC,
+        "in this AppArmor profile",
+    ),
+    value(
+        "process-label",
+        None,
+        "LABEL",
+        EXEC,
+        "with this SELinux label",
+    ),
     switch("no-new-privs", None, EXEC, "set no_new_privs"),
     value(
         "cgroup",

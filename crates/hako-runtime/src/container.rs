@@ -15,6 +15,7 @@ pub mod init;
 pub mod last;
 pub mod launch;
 pub mod limits;
+pub mod lsm;
 pub mod namespaces;
 pub mod netdev;
 pub mod parent;

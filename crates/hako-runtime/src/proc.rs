@@ -34,6 +34,18 @@ impl Proc {
         openat2(self.0.as_fd(), path, flags, Mode::empty(), resolve)
     }
 
+    /// A directory that stands for `/proc`.
+    #[cfg(test)]
+    pub fn fake(dir: &std::path::Path) -> Self {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Proc(rustix::fs::open(dir, flags, Mode::empty()).unwrap())
+    }
+
+    /// Whether there is something at `path` below `/proc`.
+    pub fn has(&self, path: &str) -> bool {
+        self.file(path, OFlags::PATH).is_ok()
+    }
+
     /// Reads the file at `path` below `/proc`.
     pub fn read(&self, path: &str) -> std::io::Result<Vec<u8>> {
         use std::io::Read as _;

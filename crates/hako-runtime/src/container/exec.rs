@@ -18,7 +18,7 @@ use super::launch::{not_forked, reap};
 use super::namespaces::{file, flag};
 use super::program::{Passed, Program};
 use super::seccomp::{self, Prepared as Filter};
-use super::{identity, limits, receivers, shield};
+use super::{identity, limits, lsm, receivers, shield};
 use crate::error::{Context, Error, Result};
 use crate::log;
 use crate::proc::Proc;
@@ -77,6 +77,7 @@ pub fn start(
             false => "the process has a terminal: --console-socket is needed with --detach",
         }));
     }
+    lsm::check(&request.process, config.linux.as_ref(), Path::new("/sys"))?;
     let target = container.pidfd()?;
     let joins = joined(container, config)?;
     let watched = joins & flags::NEWPID != 0 && joins & flags::NEWUSER == 0 && {
@@ -154,6 +155,7 @@ pub fn start(
                 console,
                 filter: filter.as_ref(),
                 passed: request.passed,
+                proc: &proc,
             };
             inside.run(&theirs)
         }
@@ -280,6 +282,8 @@ struct Inside<'a> {
     console: Option<OwnedFd>,
     filter: Option<&'a Filter>,
     passed: Passed,
+    /// The host's procfs, until all namespaces are entered.
+    proc: &'a Proc,
 }
 
 impl Inside<'_> {
@@ -323,6 +327,8 @@ impl Inside<'_> {
         if let Some(cpus) = self.initial_affinity() {
             limits::affinity(cpus)?;
         }
+        // While the host's procfs is at hand; what is executed next is the stub.
+        lsm::apply(self.proc, self.process)?;
         self.join
             .enter_self()
             .map_err(|refused| Error::from(self.join.describe(refused)))?;
@@ -351,6 +357,7 @@ impl Inside<'_> {
             .is_none_or(Filter::allows_report)
             .then(|| channel.fd());
         let program = Program::prepare(self.process, &root, self.passed, self.filter, report)?;
+        lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());
         let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
         channel.send(&Message::Ready)?;
         let pid = channel.wait_go()?;

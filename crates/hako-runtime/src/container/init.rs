@@ -20,7 +20,7 @@ use super::last::{Last, become_root, change_directory, own_stdio};
 use super::namespaces::Namespaces;
 use super::program::{Passed, Program};
 use super::seccomp::Prepared as Filter;
-use super::{check, hook, identity};
+use super::{check, hook, identity, lsm};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
 use crate::rootfs::{self, Plan};
@@ -210,6 +210,8 @@ impl Init<'_> {
                 None,
             )?;
         }
+        lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());
+        lsm::apply(self.proc, self.process)?;
         let mut state = self.state(Status::Created);
         state.pid = pid;
         let last = Last {
@@ -271,7 +273,12 @@ impl Init<'_> {
     fn keyring(&self) -> Result<()> {
         let name = std::ffi::CString::new(format!("_ses.{}", self.state.id))
             .map_err(|_| Error::new("the id holds a NUL byte"))?;
-        match keyring::join_new_session(&name) {
+        lsm::label_keys(self.proc, Some(self.process))?;
+        let joined = keyring::join_new_session(&name);
+        if self.process.selinux_label.is_some() {
+            lsm::label_keys(self.proc, None)?;
+        }
+        match joined {
             // No keyrings in this kernel, or none left for this user.
             Err(Errno::NOSYS | Errno::DQUOT) => Ok(()),
             // The container's user, who is not this one, is to find it.

@@ -83,6 +83,11 @@ impl Program {
         })
     }
 
+    /// The stub, the file that is executed.
+    pub fn stub(&self) -> BorrowedFd<'_> {
+        self.stub.as_fd()
+    }
+
     /// Sees that only descriptors 0 to 2, the passed ones and `report` (which
     /// the stub closes on success) go along. Nothing may be opened after it
     /// that is not close-on-exec.

@@ -57,7 +57,13 @@ fn process(args: &Args, config: &Config) -> Result<Process> {
                 "unexpected argument {extra:?} with --process"
             )));
         }
-        return read_process(&path);
+        let mut p = read_process(&path)?;
+        // What confines the container confines all of it, unless told otherwise.
+        let own = config.process.clone().unwrap_or_default();
+        p.apparmor_profile = p.apparmor_profile.or(own.apparmor_profile);
+        p.selinux_label = p.selinux_label.or(own.selinux_label);
+        label(&mut p, args);
+        return Ok(p);
     }
     if command.is_empty() {
         return Err(Error::new("exec needs a command"));
@@ -88,8 +94,18 @@ fn process(args: &Args, config: &Config) -> Result<Process> {
         p.user.additional_gids.push(gid);
     }
     add_capabilities(&mut p, args);
+    label(&mut p, args);
     p.no_new_privileges |= args.has("no-new-privs");
     Ok(p)
+}
+
+fn label(p: &mut Process, args: &Args) {
+    if let Some(profile) = args.get("apparmor") {
+        p.apparmor_profile = Some(profile.to_owned());
+    }
+    if let Some(label) = args.get("process-label") {
+        p.selinux_label = Some(label.to_owned());
+    }
 }
 
 fn add_capabilities(p: &mut Process, args: &Args) {
