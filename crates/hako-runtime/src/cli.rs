@@ -76,6 +76,11 @@ pub const VERBS: &[Verb] = &[
         "ID",
         "print what a container uses, and when its memory ran out",
     ),
+    verb(
+        "mounts",
+        "add|remove ID FILE",
+        "change the mounts of a running container",
+    ),
     verb("spec", "", "write a config.json to start from"),
     verb("features", "", "print what this runtime can do"),
 ];

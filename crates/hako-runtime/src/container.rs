@@ -16,6 +16,7 @@ pub mod last;
 pub mod launch;
 pub mod limits;
 pub mod lsm;
+pub mod mounts;
 pub mod namespaces;
 pub mod netdev;
 pub mod parent;

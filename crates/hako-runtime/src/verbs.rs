@@ -7,6 +7,7 @@ mod exec;
 mod features;
 mod kill;
 mod list;
+mod mounts;
 mod pause;
 mod processes;
 mod run;
@@ -96,6 +97,7 @@ pub fn run(global: &Global, args: &Args) -> Result<u8> {
         "resume" => pause::run(global, args, false),
         "update" => update::run(global, args),
         "events" => events::run(global, args),
+        "mounts" => mounts::run(global, args),
         "spec" => spec::run(args),
         "features" => features::run(),
         _ => Err(Error::new("no command is given (see hako-runtime --help)")),
@@ -134,6 +136,25 @@ fn print(text: &str) -> Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
         _ => Ok(()),
+    }
+}
+
+/// A document of the caller's, from a file or (`-`) from standard input; no
+/// longer than any document may be.
+fn document(file: &str) -> Result<Vec<u8>> {
+    use std::io::Read as _;
+    let most = hako_spec::runtime::Config::MAX_LEN;
+    let mut bytes = Vec::new();
+    let limit = most as u64 + 1;
+    match file {
+        "-" => std::io::stdin().take(limit).read_to_end(&mut bytes)?,
+        _ => std::fs::File::open(file)?
+            .take(limit)
+            .read_to_end(&mut bytes)?,
+    };
+    match bytes.len() > most {
+        true => Err(Error::new(format!("it is longer than {most} bytes"))),
+        false => Ok(bytes),
     }
 }
 

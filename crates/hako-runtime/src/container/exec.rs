@@ -226,7 +226,7 @@ fn follow(
 }
 
 /// The namespaces of the container that this process is not in already.
-fn joined(container: &Container, config: &Config) -> Result<u64> {
+pub fn joined(container: &Container, config: &Config) -> Result<u64> {
     let mut joins = 0;
     for namespace in config
         .linux
@@ -261,7 +261,7 @@ fn pid_namespace(container: &Container) -> Result<u64> {
 }
 
 /// Whether the container has a new namespace of this kind, not a joined one.
-fn is_made(config: &Config, kind: NamespaceKind) -> bool {
+pub fn is_made(config: &Config, kind: NamespaceKind) -> bool {
     let linux = config.linux.as_ref();
     let path = linux.and_then(|l| l.namespace(kind)).map(|n| &n.path);
     path.is_some_and(|path| path.as_deref().is_none_or(str::is_empty))
@@ -405,7 +405,7 @@ impl Inside<'_> {
 }
 
 /// The container's root directory, by its process.
-fn open_root(container: &Container) -> Result<OwnedFd> {
+pub fn open_root(container: &Container) -> Result<OwnedFd> {
     let path = format!("/proc/{}/root", container.saved.pid);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(&path, flags, Mode::empty()).context(|| path)

@@ -14,6 +14,7 @@ mod cgroups;
 mod harness;
 mod hooks;
 mod lifecycle;
+mod live_mounts;
 mod mounts;
 mod namespaces;
 mod passing;
