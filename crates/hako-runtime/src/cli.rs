@@ -76,6 +76,8 @@ pub const VERBS: &[Verb] = &[
         "ID",
         "print what a container uses, and when its memory ran out",
     ),
+    verb("checkpoint", "ID", "write a container into files, by criu"),
+    verb("restore", "ID", "make a container out of such files"),
     verb(
         "mounts",
         "add|remove ID FILE",
@@ -88,8 +90,13 @@ pub const VERBS: &[Verb] = &[
 const CREATE: &[&str] = &["create", "run"];
 const EXEC: &[&str] = &["exec"];
 const UPDATE: &[&str] = &["update"];
+const CHECKPOINT: &[&str] = &["checkpoint"];
+const RESTORE: &[&str] = &["restore"];
+const CRIU: &[&str] = &["checkpoint", "restore"];
+const LIVING: &[&str] = &["create", "run", "restore"];
 const EVENTS: &[&str] = &["events"];
 const START: &[&str] = &["create", "run", "exec"];
+const STARTED: &[&str] = &["create", "run", "exec", "restore"];
 
 const fn switch(
     name: &'static str,
@@ -166,7 +173,7 @@ pub const FLAGS: &[Flag] = &[
         "bundle",
         Some('b'),
         "DIR",
-        &["create", "run", "spec"],
+        &["create", "run", "restore", "spec"],
         "the bundle [.]",
     ),
     value(
@@ -180,27 +187,27 @@ pub const FLAGS: &[Flag] = &[
         "console-socket",
         None,
         "SOCKET",
-        START,
+        STARTED,
         "where the terminal is sent",
     ),
     value(
         "pidfd-socket",
         None,
         "SOCKET",
-        START,
+        STARTED,
         "where a handle on the process is sent",
     ),
     value(
         "pid-file",
         None,
         "FILE",
-        START,
+        STARTED,
         "write the process id to FILE",
     ),
     switch(
         "no-pivot",
         None,
-        CREATE,
+        LIVING,
         "do not use pivot_root (for roots on a ramdisk)",
     ),
     switch(
@@ -219,7 +226,7 @@ pub const FLAGS: &[Flag] = &[
     switch(
         "detach",
         Some('d'),
-        &["run", "exec"],
+        &["run", "exec", "restore"],
         "do not wait for the process",
     ),
     switch(
@@ -231,7 +238,7 @@ pub const FLAGS: &[Flag] = &[
     switch(
         "no-subreaper",
         None,
-        CREATE,
+        LIVING,
         "accepted; the runtime is no subreaper",
     ),
     switch(
@@ -402,6 +409,123 @@ pub const FLAGS: &[Flag] = &[
         "time between statistics [5s]",
     ),
     switch("stats", None, EVENTS, "print statistics once"),
+    value(
+        "image-path",
+        None,
+        "DIR",
+        CRIU,
+        "where the files are [./checkpoint]",
+    ),
+    value(
+        "work-path",
+        None,
+        "DIR",
+        CRIU,
+        "where criu writes its log [with the files]",
+    ),
+    value(
+        "parent-path",
+        None,
+        "DIR",
+        CHECKPOINT,
+        "files of a pre-dump, relative to --image-path",
+    ),
+    switch(
+        "leave-running",
+        None,
+        CHECKPOINT,
+        "do not end the container",
+    ),
+    switch(
+        "pre-dump",
+        None,
+        CHECKPOINT,
+        "write its memory alone, and let it run",
+    ),
+    switch("tcp-established", None, CRIU, "with open TCP connections"),
+    switch(
+        "tcp-skip-in-flight",
+        None,
+        CHECKPOINT,
+        "leave TCP connections out that are being made",
+    ),
+    switch("tcp-close", None, RESTORE, "with TCP connections closed"),
+    switch(
+        "link-remap",
+        None,
+        CHECKPOINT,
+        "link unlinked files back if that is possible",
+    ),
+    switch("ext-unix-sk", None, CRIU, "with unix sockets to others"),
+    switch("ext-unix", None, RESTORE, "as --ext-unix-sk"),
+    switch(
+        "shell-job",
+        None,
+        CRIU,
+        "with the caller's terminal and session",
+    ),
+    switch("file-locks", None, CRIU, "with file locks"),
+    switch(
+        "lazy-pages",
+        None,
+        CRIU,
+        "memory by userfaultfd, when it is needed",
+    ),
+    value(
+        "status-fd",
+        None,
+        "FD",
+        CHECKPOINT,
+        "a byte is written to it when the server of lazy pages is ready",
+    ),
+    value(
+        "page-server",
+        None,
+        "ADDRESS:PORT",
+        CHECKPOINT,
+        "send the memory to this page server",
+    ),
+    value(
+        "manage-cgroups-mode",
+        None,
+        "soft|full|strict|ignore",
+        CRIU,
+        "what criu does with cgroups [soft]",
+    ),
+    value(
+        "network-lock",
+        None,
+        "iptables|nftables|skip",
+        CRIU,
+        "how the network is kept quiet",
+    ),
+    value(
+        "empty-ns",
+        None,
+        "network",
+        CRIU,
+        "make this namespace, but nothing in it",
+    ),
+    switch(
+        "auto-dedup",
+        None,
+        CRIU,
+        "free memory images that a newer one replaces",
+    ),
+    value(
+        "lsm-profile",
+        None,
+        "TYPE:NAME",
+        RESTORE,
+        "another LSM profile: apparmor:PROFILE or selinux:LABEL",
+    ),
+    value(
+        "lsm-mount-context",
+        None,
+        "CONTEXT",
+        RESTORE,
+        "another SELinux context of mounts",
+    ),
 ];
 
 /// A parsed command line.

@@ -5,7 +5,9 @@
 //! does needs no message and no second process, and ends in the sealed stub
 //! ([`program`]).
 
+pub mod apart;
 pub mod check;
+pub mod checkpoint;
 pub mod console;
 pub mod delegate;
 pub mod exec;
@@ -23,6 +25,7 @@ pub mod parent;
 pub mod pids;
 pub mod program;
 pub mod receivers;
+pub mod restore;
 pub mod seccomp;
 pub mod shield;
 pub mod userns;

@@ -10,6 +10,7 @@
 
 mod cli;
 mod container;
+mod criu;
 mod ere;
 mod error;
 mod log;

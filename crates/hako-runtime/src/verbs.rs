@@ -1,5 +1,6 @@
 //! The verbs of the command line, a file each.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -10,6 +11,7 @@ mod list;
 mod mounts;
 mod pause;
 mod processes;
+mod restore;
 mod run;
 mod select;
 mod spec;
@@ -97,6 +99,8 @@ pub fn run(global: &Global, args: &Args) -> Result<u8> {
         "resume" => pause::run(global, args, false),
         "update" => update::run(global, args),
         "events" => events::run(global, args),
+        "checkpoint" => checkpoint::run(global, args),
+        "restore" => restore::run(global, args),
         "mounts" => mounts::run(global, args),
         "spec" => spec::run(args),
         "features" => features::run(),

@@ -363,7 +363,7 @@ impl Inside<'_> {
         let pid = channel.wait_go()?;
         match console {
             Some(console) => console.take()?,
-            None => own_stdio(self.process.user.uid),
+            None => own_stdio(&root, self.process.user.uid),
         }
         let affinity = self.process.exec_cpu_affinity.as_ref();
         if let Some(cpus) = affinity.and_then(|a| a.r#final.as_deref()) {

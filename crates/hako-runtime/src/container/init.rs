@@ -198,7 +198,7 @@ impl Init<'_> {
         if let Some(console) = console {
             console.take()?;
         } else {
-            own_stdio(self.process.user.uid);
+            own_stdio(&prepared.root, self.process.user.uid);
         }
 
         let pid = self.await_start(channel)?;

@@ -80,7 +80,8 @@ pub struct Launched {
 /// Undoes what was made, unless it was [kept](Guard::keep).
 pub struct Guard {
     dir: Directory,
-    cgroup: Option<Cgroup>,
+    /// The container's cgroup.
+    pub cgroup: Option<Cgroup>,
     /// The container's process, or its first stage.
     pub process: Option<OwnedFd>,
     /// Hooks to run when all is undone, once others have run ("continue the
@@ -91,7 +92,20 @@ pub struct Guard {
 }
 
 impl Guard {
-    fn keep(mut self) {
+    /// Of a container in `dir`, whose state is told to the hooks.
+    pub fn new(dir: Directory, state: State) -> Self {
+        Guard {
+            dir,
+            cgroup: None,
+            process: None,
+            poststop: Vec::new(),
+            state,
+            kept: false,
+        }
+    }
+
+    /// Leaves everything as it is.
+    pub fn keep(mut self) {
         self.kept = true;
     }
 }
@@ -154,14 +168,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         dir: dir.clone(),
         saved: Saved::new(&request.id, bundle, &rootfs, &config),
     };
-    let mut guard = Guard {
-        dir: dir.clone(),
-        cgroup: None,
-        process: None,
-        poststop: Vec::new(),
-        state: container.state(Status::Creating),
-        kept: false,
-    };
+    let mut guard = Guard::new(dir.clone(), container.state(Status::Creating));
     // The cgroup is on record before it exists: what a killed create leaves
     // can be found by it.
     container
@@ -274,12 +281,14 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     })
 }
 
-fn text(path: &Path) -> Result<&str> {
+/// A path as text, which records need it to be.
+pub fn text(path: &Path) -> Result<&str> {
     path.to_str()
         .ok_or_else(|| Error::new(format!("{} is not UTF-8", path.display())))
 }
 
-fn read_config(request: &Request<'_>) -> Result<(Config, Vec<u8>)> {
+/// The configuration, read and checked, and its bytes.
+pub fn read_config(request: &Request<'_>) -> Result<(Config, Vec<u8>)> {
     let path = request
         .config
         .clone()
@@ -299,7 +308,7 @@ fn read_config(request: &Request<'_>) -> Result<(Config, Vec<u8>)> {
 
 /// The root's absolute path: relative ones start at the bundle (config.md,
 /// "Root").
-fn rootfs_of(config: &Config, bundle: &Path) -> Result<String> {
+pub fn rootfs_of(config: &Config, bundle: &Path) -> Result<String> {
     let root = config
         .root
         .as_ref()
@@ -330,7 +339,8 @@ fn check_terminal(request: &Request<'_>, process: &Process) -> Result<()> {
     }
 }
 
-fn cgroup_path(config: &Config, id: &ContainerId) -> Result<CgroupPath> {
+/// The container's place below the hierarchies.
+pub fn cgroup_path(config: &Config, id: &ContainerId) -> Result<CgroupPath> {
     let path = config
         .linux
         .as_ref()
@@ -340,7 +350,7 @@ fn cgroup_path(config: &Config, id: &ContainerId) -> Result<CgroupPath> {
 
 /// The cgroup at `path`, which must not be anybody's: deleting the container
 /// kills all that is in it.
-fn free_cgroup(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
+pub fn free_cgroup(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
     let cgroup = Cgroup::foreseen(host, path);
     let pids = cgroup.pids().context(|| "look into the cgroup")?;
     match pids.first() {
@@ -351,7 +361,8 @@ fn free_cgroup(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
     }
 }
 
-fn make_cgroup(
+/// Makes the cgroup at `path` with `resources`.
+pub fn make_cgroup(
     host: &Host,
     path: &CgroupPath,
     request: &Request<'_>,

@@ -17,11 +17,21 @@ pub(super) fn launched(
     for_start: bool,
     console: Option<std::os::fd::OwnedFd>,
 ) -> Result<Launched> {
+    launch(asked(global, args, for_start, console)?)
+}
+
+/// What the flags ask for; the part that `restore` shares.
+pub(super) fn asked<'a>(
+    global: &'a Global,
+    args: &Args,
+    for_start: bool,
+    console: Option<std::os::fd::OwnedFd>,
+) -> Result<Request<'a>> {
     let bundle = args.path("bundle").unwrap_or_else(|| ".".into());
     let bundle = bundle
         .canonicalize()
         .map_err(|e| crate::error::Error::from(e).within(format!("bundle {}", bundle.display())))?;
-    launch(Request {
+    Ok(Request {
         root: &global.root,
         id: only_id(args)?,
         bundle,

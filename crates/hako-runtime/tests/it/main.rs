@@ -11,6 +11,7 @@
 )]
 
 mod cgroups;
+mod checkpoint;
 mod harness;
 mod hooks;
 mod lifecycle;
