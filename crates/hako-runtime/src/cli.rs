@@ -85,6 +85,7 @@ pub const VERBS: &[Verb] = &[
     ),
     verb("spec", "", "write a config.json to start from"),
     verb("features", "", "print what this runtime can do"),
+    verb("help", "[COMMAND]", "show the help for a command"),
 ];
 
 const CREATE: &[&str] = &["create", "run"];
@@ -147,6 +148,14 @@ pub const FLAGS: &[Flag] = &[
         "form of the messages [text]",
     ),
     switch("debug", None, &[], "more messages"),
+    value(
+        "log-level",
+        None,
+        "error|warning|debug",
+        &[],
+        "which messages [warning]",
+    ),
+    value("criu", None, "FILE", &[], "the program criu [from PATH]"),
     switch(
         "systemd-cgroup",
         None,
@@ -268,6 +277,13 @@ pub const FLAGS: &[Flag] = &[
     ),
     switch("quiet", Some('q'), &["list"], "ids alone"),
     switch("rootless-spec", None, &["spec"], "for an unprivileged user"),
+    value(
+        "file",
+        Some('f'),
+        "FILE",
+        &["spec"],
+        "write this file of the bundle, also over one that is there",
+    ),
     value(
         "process",
         Some('p'),
@@ -573,6 +589,9 @@ impl Args {
                     }
                     continue;
                 }
+                // crun's letters for these two.
+                Some(Arg::Short('?')) => args.lookup(|f| f.name == "help"),
+                Some(Arg::Short('V')) => args.lookup(|f| f.name == "version"),
                 Some(Arg::Short(c)) => args.lookup(|f| f.short == Some(c)),
                 Some(Arg::Long(name)) => {
                     // `spec --rootless` takes no value, the global flag does.
@@ -766,6 +785,36 @@ mod tests {
         assert!(!parse("run --detach=false id").unwrap().has("detach"));
         assert!(parse("delete -f id").unwrap().has("force"));
         assert_eq!(parse("list -f json").unwrap().get("format"), Some("json"));
+    }
+
+    #[test]
+    fn the_two_meanings_of_rootless() {
+        let of = |line: &str| {
+            let a = parse(line).unwrap();
+            let global = a.get("rootless").map(str::to_owned);
+            (global, a.has("rootless-spec"), a.free.len())
+        };
+        let is = |text: &str| Some(text.to_owned());
+        assert_eq!(of("--rootless true spec"), (is("true"), false, 0));
+        assert_eq!(of("--rootless=auto spec"), (is("auto"), false, 0));
+        assert_eq!(of("spec --rootless"), (None, true, 0));
+        assert_eq!(of("spec --rootless=false"), (None, false, 0));
+        assert_eq!(of("spec --rootless -b /x"), (None, true, 0));
+        assert_eq!(
+            of("--rootless false spec --rootless"),
+            (is("false"), true, 0)
+        );
+        assert_eq!(of("state --rootless true id"), (is("true"), false, 1));
+        assert!(parse("spec --rootless=true --file f").is_ok());
+    }
+
+    #[test]
+    fn spellings_of_crun() {
+        assert!(parse("-V").unwrap().has("version"));
+        assert!(parse("-?").unwrap().has("help"));
+        let a = parse("--log-level=debug --cgroup-manager=cgroupfs list").unwrap();
+        assert_eq!(a.get("log-level"), Some("debug"));
+        assert_eq!(parse("help run").unwrap().free, ["run"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use hako_cgroup::Join;
 use hako_sys::clone::{Forked, exit_now, fork};
 use hako_sys::{exec, fds, signal};
+use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
@@ -58,6 +59,8 @@ const FAILED: u8 = b'E';
 /// One request.
 #[derive(Debug)]
 pub struct Call<'a> {
+    /// The program, as [`find`] found it.
+    pub program: &'a CString,
     /// What to do.
     pub kind: Kind,
     /// Its `criu_opts`.
@@ -82,9 +85,10 @@ pub struct Notice {
 }
 
 /// Whether this CRIU has `feature` on this kernel.
-pub fn has(feature: Feature) -> Result<bool> {
+pub fn has(program: &CString, feature: Feature) -> Result<bool> {
     let field = feature as u32;
     let question = Call {
+        program,
         kind: Kind::Features,
         options: Message::default().switch(field, true),
         passed: Vec::new(),
@@ -97,7 +101,6 @@ pub fn has(feature: Feature) -> Result<bool> {
 
 /// Has CRIU do `call`; the value is its last answer.
 pub fn call(call: &Call<'_>, mut notice: impl FnMut(Notice) -> Result<()>) -> Result<Answer> {
-    let program = find()?;
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -113,7 +116,7 @@ pub fn call(call: &Call<'_>, mut notice: impl FnMut(Notice) -> Result<()>) -> Re
     let pidfd = match fork(0, join).context(|| "make a process for criu")? {
         Forked::Child => {
             drop(ours);
-            let error = become_criu(&program, call, &theirs, stderr.as_ref());
+            let error = become_criu(call, &theirs, stderr.as_ref());
             let text = [&[FAILED], error.to_string().as_bytes()].concat();
             let _ = rustix::io::write(&theirs, &text);
             exit_now(1)
@@ -260,25 +263,30 @@ fn hear(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)>
     Ok((len, fd))
 }
 
-/// The program, as the caller's PATH finds it.
-fn find() -> Result<CString> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|dir| dir.join("criu"))
-        .find(|file| rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok());
-    let file = found.ok_or_else(|| {
-        Error::new("criu is not installed: install the package \"criu\", or put it into PATH")
+/// The program: `named` by `--criu`, or as the caller's PATH finds it.
+pub fn find(named: Option<&Path>) -> Result<CString> {
+    let runs = |file: &PathBuf| rustix::fs::access(file, Access::EXEC_OK).is_ok();
+    let found = match named {
+        Some(file) => Some(file.to_owned()).filter(runs),
+        None => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path)
+                .map(|dir| dir.join("criu"))
+                .find(runs)
+        }
+    };
+    let file = found.ok_or_else(|| match named {
+        Some(file) => Error::new(format!("--criu {}: no such program", file.display())),
+        None => {
+            Error::new("criu is not installed: install the package \"criu\", or name it by --criu")
+        }
     })?;
-    CString::new(file.into_os_string().into_vec()).map_err(|_| Error::new("PATH holds a NUL byte"))
+    CString::new(file.into_os_string().into_vec())
+        .map_err(|_| Error::new("the path of criu holds a NUL byte"))
 }
 
 /// Returns only failures.
-fn become_criu(
-    program: &CString,
-    call: &Call<'_>,
-    socket: &OwnedFd,
-    stderr: Option<&OwnedFd>,
-) -> Error {
+fn become_criu(call: &Call<'_>, socket: &OwnedFd, stderr: Option<&OwnedFd>) -> Error {
     let ready = || -> Result<()> {
         if let Some(place) = call.place {
             place
@@ -306,7 +314,7 @@ fn become_criu(
         })
         .collect();
     match ready() {
-        Ok(()) => Error::from(exec::path(program, &argv, &env)).within("execute criu"),
+        Ok(()) => Error::from(exec::path(call.program, &argv, &env)).within("execute criu"),
         Err(e) => e,
     }
 }

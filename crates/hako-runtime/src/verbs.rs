@@ -46,9 +46,13 @@ impl Global {
             ));
         }
         if let Some(other) = args.get("cgroup-manager").filter(|m| *m != "cgroupfs") {
-            return Err(Error::new(format!(
-                "--cgroup-manager: {other:?} is not supported"
-            )));
+            return Err(Error::new(match other {
+                "disabled" => {
+                    "--cgroup-manager: disabled is not supported: every container has a cgroup"
+                        .to_owned()
+                }
+                other => format!("--cgroup-manager: {other:?} is not cgroupfs"),
+            }));
         }
         let user = !rustix::process::geteuid().is_root() || in_user_namespace();
         let rootless = match args.get("rootless") {

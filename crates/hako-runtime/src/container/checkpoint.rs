@@ -1,6 +1,7 @@
 //! A container into files (`checkpoint`): what CRIU has to be told, which does
 //! not know what of a container belongs to the host.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ pub const DESCRIPTORS: &str = "descriptors.json";
 /// What the command line asked for, of a checkpoint and of a restore.
 #[derive(Debug)]
 pub struct Request {
+    /// CRIU.
+    pub program: CString,
     /// `--image-path`.
     pub images: PathBuf,
     /// `--work-path`: where the log is.
@@ -171,7 +174,7 @@ pub fn checkpoint(container: &Container, config: &Config, request: &Request) -> 
             "restore memory when it is needed, as --lazy-pages has it",
         ),
     ] {
-        if asked && !criu::has(feature)? {
+        if asked && !criu::has(&request.program, feature)? {
             return Err(Error::new(format!("criu cannot {what}, on this kernel")));
         }
     }
@@ -208,6 +211,7 @@ pub fn checkpoint(container: &Container, config: &Config, request: &Request) -> 
         write_whole(&request.images.join(DESCRIPTORS), &list)?;
     }
     let call = Call {
+        program: &request.program,
         kind: match request.pre_dump {
             true => Kind::PreDump,
             false => Kind::Dump,

@@ -5,9 +5,10 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use hako_cgroup::{Cgroup, Host};
-use hako_spec::runtime::{Config, Hooks, Namespace, NamespaceKind, Resources, Status};
+use hako_spec::runtime::{Config, Hooks, NamespaceKind, Resources, Status};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde_json::{Value, json};
 
 use super::apart::Apart;
 use super::checkpoint::{self, DESCRIPTORS, Dirs, external, external_mounts, field, key, pair};
@@ -38,7 +39,7 @@ pub struct Restored {
 /// nothing of it is left.
 pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Result<Restored> {
     let bundle = text(&request.bundle)?;
-    let (mut config, _) = read_config(request)?;
+    let (config, bytes) = read_config(request)?;
     let rootfs = rootfs_of(&config, &request.bundle)?;
     let namespaces = Namespaces::plan(config.linux.as_ref())?;
     let process = config.process.clone().unwrap_or_default();
@@ -49,7 +50,6 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     let streams: Vec<String> = serde_json::from_slice(&text_of_streams).context(what)?;
     let host = Host::detect().context(|| "find the cgroup hierarchies")?;
     let place = cgroup_path(&config, &request.id)?;
-    in_time_namespace(&mut config);
 
     let dir = Directory::make(request.root, &request.id)?;
     let mut container = Container {
@@ -58,7 +58,7 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     };
     let mut guard = Guard::new(dir.clone(), container.state(Status::Creating));
     container.saved.set_cgroup(&free_cgroup(&host, &place)?);
-    write_whole(&dir.file("config.json"), &serde_json::to_vec(&config)?)?;
+    write_whole(&dir.file("config.json"), &in_time_namespace(&bytes)?)?;
     dir.save(&container.saved)?;
     let none = Resources::default();
     let resources = config.linux.as_ref().and_then(|l| l.resources.as_ref());
@@ -111,6 +111,7 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     let mut passed = dirs.fds();
     passed.extend(opened.iter().map(|fd| fd.as_fd()));
     let call = Call {
+        program: &from.program,
         kind: Kind::Restore,
         options,
         passed,
@@ -153,15 +154,17 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     })
 }
 
-/// CRIU restores clocks by a time namespace, which exec is to join.
-fn in_time_namespace(config: &mut Config) {
-    let linux = config.linux.get_or_insert_default();
-    if linux.namespace(NamespaceKind::Time).is_none() {
-        linux.namespaces.push(Namespace {
-            kind: NamespaceKind::Time,
-            ..Namespace::default()
-        });
+/// The configuration with a time namespace: CRIU restores clocks by one, which
+/// exec is to join.
+fn in_time_namespace(config: &[u8]) -> Result<Vec<u8>> {
+    let mut config: Value = serde_json::from_slice(config)?;
+    let namespaces = config.pointer_mut("/linux/namespaces");
+    if let Some(all) = namespaces.and_then(Value::as_array_mut)
+        && !all.iter().any(|n| n.get("type") == Some(&json!("time")))
+    {
+        all.push(json!({ "type": "time" }));
     }
+    Ok(config.to_string().into_bytes())
 }
 
 /// The container's place in each hierarchy, as CRIU names them.

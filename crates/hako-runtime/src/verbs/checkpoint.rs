@@ -5,7 +5,7 @@ use hako_spec::runtime::Status;
 use super::{Global, delete, load, no_more};
 use crate::cli::Args;
 use crate::container::checkpoint::{Request, check_caller, checkpoint};
-use crate::criu::wire::Message;
+use crate::criu::{self, wire::Message};
 use crate::error::{Error, Result};
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
@@ -47,6 +47,7 @@ const SWITCHES: [(&str, u32); 11] = [
 
 /// What the flags ask for, of a checkpoint and of a restore.
 pub(super) fn request(args: &Args) -> Result<Request> {
+    let program = criu::find(args.path("criu").as_deref())?;
     let images = args
         .path("image-path")
         .unwrap_or_else(|| "checkpoint".into());
@@ -91,6 +92,7 @@ pub(super) fn request(args: &Args) -> Result<Request> {
         }
     };
     Ok(Request {
+        program,
         images,
         work: args.path("work-path"),
         flags,
@@ -135,7 +137,8 @@ mod tests {
 
     fn asked(line: &str) -> Result<Request> {
         let words = line.split_whitespace().map(std::ffi::OsString::from);
-        request(&Args::parse(words)?)
+        let program = ["--criu", "/bin/true"].map(std::ffi::OsString::from);
+        request(&Args::parse(program.into_iter().chain(words))?)
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         pidfd_socket: args.path("pidfd-socket"),
         pid_file: args.path("pid-file"),
         passed: passed(args)?,
-        sub_cgroup: args.get("cgroup").map(str::to_owned),
+        sub_cgroup: sub_cgroup(args)?,
         ignore_paused: args.has("ignore-paused"),
     };
     if detach {
@@ -97,6 +97,18 @@ fn process(args: &Args, config: &Config) -> Result<Process> {
     label(&mut p, args);
     p.no_new_privileges |= args.has("no-new-privs");
     Ok(p)
+}
+
+/// The cgroup below the container's; `/` is the container's own.
+fn sub_cgroup(args: &Args) -> Result<Option<String>> {
+    let mut all = args.all("cgroup");
+    let path = all.next().filter(|path| !path.trim_matches('/').is_empty());
+    if path.is_some_and(|path| path.contains(':')) || all.next().is_some() {
+        return Err(Error::new(
+            "--cgroup: one path for all controllers is supported, not one for each",
+        ));
+    }
+    Ok(path.map(str::to_owned))
 }
 
 fn label(p: &mut Process, args: &Args) {

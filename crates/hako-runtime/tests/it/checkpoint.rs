@@ -185,18 +185,18 @@ fn what_is_refused_before_criu() {
         let mut command = b.command(&[verb, "--image-path", "images", &b.id]);
         command.current_dir(b.dir.path()).env("PATH", "/nowhere");
         let told = b.finish(command).fails();
-        let says = match verb {
-            "restore" => "already exists",
-            _ => "criu is not installed: install the package",
-        };
+        let says = "criu is not installed: install the package";
         assert!(told.contains(says), "{told}");
+        let told = b.call(&["--criu", "/etc/passwd", verb, &b.id]).fails();
+        assert!(
+            told.contains("--criu /etc/passwd: no such program"),
+            "{told}"
+        );
     }
+    assert!(criu(&b, "restore", &[]).fails().contains("images"));
     assert_eq!(b.status(), "running");
     // What is no checkpoint restores to nothing.
     b.call(&["delete", "-f", &b.id]).ok();
-    fs::remove_dir_all(b.path("images")).unwrap();
-    let told = criu(&b, "restore", &[]).fails();
-    assert!(told.contains("images"), "{told}");
     fs::create_dir(b.path("images")).unwrap();
     fs::write(b.path("images/descriptors.json"), "[]").unwrap();
     let mut command = b.command(&["restore", "--image-path", "images", &b.id]);
