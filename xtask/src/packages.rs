@@ -9,12 +9,13 @@ use crate::privilege;
 
 /// What the tests run or read, with the reason. Peers serve as oracles: their
 /// answer is compared with ours.
-const PACKAGES: [(&str, &str); 33] = [
+const PACKAGES: [(&str, &str); 34] = [
     ("acl", "POSIX ACLs in layers"),
     ("attr", "extended attributes in layers"),
     ("buildah", "images to pull, in both formats"),
     ("busybox-static", "a rootfs that needs no libraries"),
     ("ca-certificates", "registries over TLS"),
+    ("criu", "checkpoints"),
     ("crun", "oracle: runtime"),
     ("docker-registry", "registry on loopback"),
     ("docker.io", "oracle: engine"),

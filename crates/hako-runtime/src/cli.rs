@@ -76,15 +76,28 @@ pub const VERBS: &[Verb] = &[
         "ID",
         "print what a container uses, and when its memory ran out",
     ),
+    verb("checkpoint", "ID", "write a container into files, by criu"),
+    verb("restore", "ID", "make a container out of such files"),
+    verb(
+        "mounts",
+        "add|remove ID FILE",
+        "change the mounts of a running container",
+    ),
     verb("spec", "", "write a config.json to start from"),
     verb("features", "", "print what this runtime can do"),
+    verb("help", "[COMMAND]", "show the help for a command"),
 ];
 
 const CREATE: &[&str] = &["create", "run"];
 const EXEC: &[&str] = &["exec"];
 const UPDATE: &[&str] = &["update"];
+const CHECKPOINT: &[&str] = &["checkpoint"];
+const RESTORE: &[&str] = &["restore"];
+const CRIU: &[&str] = &["checkpoint", "restore"];
+const LIVING: &[&str] = &["create", "run", "restore"];
 const EVENTS: &[&str] = &["events"];
 const START: &[&str] = &["create", "run", "exec"];
+const STARTED: &[&str] = &["create", "run", "exec", "restore"];
 
 const fn switch(
     name: &'static str,
@@ -135,6 +148,14 @@ pub const FLAGS: &[Flag] = &[
         "form of the messages [text]",
     ),
     switch("debug", None, &[], "more messages"),
+    value(
+        "log-level",
+        None,
+        "error|warning|debug",
+        &[],
+        "which messages [warning]",
+    ),
+    value("criu", None, "FILE", &[], "the program criu [from PATH]"),
     switch(
         "systemd-cgroup",
         None,
@@ -161,7 +182,7 @@ pub const FLAGS: &[Flag] = &[
         "bundle",
         Some('b'),
         "DIR",
-        &["create", "run", "spec"],
+        &["create", "run", "restore", "spec"],
         "the bundle [.]",
     ),
     value(
@@ -175,20 +196,27 @@ pub const FLAGS: &[Flag] = &[
         "console-socket",
         None,
         "SOCKET",
-        START,
+        STARTED,
         "where the terminal is sent",
+    ),
+    value(
+        "pidfd-socket",
+        None,
+        "SOCKET",
+        STARTED,
+        "where a handle on the process is sent",
     ),
     value(
         "pid-file",
         None,
         "FILE",
-        START,
+        STARTED,
         "write the process id to FILE",
     ),
     switch(
         "no-pivot",
         None,
-        CREATE,
+        LIVING,
         "do not use pivot_root (for roots on a ramdisk)",
     ),
     switch(
@@ -207,7 +235,7 @@ pub const FLAGS: &[Flag] = &[
     switch(
         "detach",
         Some('d'),
-        &["run", "exec"],
+        &["run", "exec", "restore"],
         "do not wait for the process",
     ),
     switch(
@@ -219,7 +247,7 @@ pub const FLAGS: &[Flag] = &[
     switch(
         "no-subreaper",
         None,
-        CREATE,
+        LIVING,
         "accepted; the runtime is no subreaper",
     ),
     switch(
@@ -227,6 +255,12 @@ pub const FLAGS: &[Flag] = &[
         Some('a'),
         &["kill", "list"],
         "kill: every process; list: accepted",
+    ),
+    switch(
+        "regex",
+        Some('r'),
+        &["kill", "delete"],
+        "ID is a regular expression: every container that it matches",
     ),
     switch(
         "force",
@@ -243,6 +277,13 @@ pub const FLAGS: &[Flag] = &[
     ),
     switch("quiet", Some('q'), &["list"], "ids alone"),
     switch("rootless-spec", None, &["spec"], "for an unprivileged user"),
+    value(
+        "file",
+        Some('f'),
+        "FILE",
+        &["spec"],
+        "write this file of the bundle, also over one that is there",
+    ),
     value(
         "process",
         Some('p'),
@@ -273,6 +314,20 @@ pub const FLAGS: &[Flag] = &[
         "GID",
         EXEC,
         "with this group (repeatable)",
+    ),
+    value(
+        "apparmor",
+        None,
+        "PROFILE",
+        EXEC,
+        "in this AppArmor profile",
+    ),
+    value(
+        "process-label",
+        None,
+        "LABEL",
+        EXEC,
+        "with this SELinux label",
     ),
     switch("no-new-privs", None, EXEC, "set no_new_privs"),
     value(
@@ -370,6 +425,123 @@ pub const FLAGS: &[Flag] = &[
         "time between statistics [5s]",
     ),
     switch("stats", None, EVENTS, "print statistics once"),
+    value(
+        "image-path",
+        None,
+        "DIR",
+        CRIU,
+        "where the files are [./checkpoint]",
+    ),
+    value(
+        "work-path",
+        None,
+        "DIR",
+        CRIU,
+        "where criu writes its log [with the files]",
+    ),
+    value(
+        "parent-path",
+        None,
+        "DIR",
+        CHECKPOINT,
+        "files of a pre-dump, relative to --image-path",
+    ),
+    switch(
+        "leave-running",
+        None,
+        CHECKPOINT,
+        "do not end the container",
+    ),
+    switch(
+        "pre-dump",
+        None,
+        CHECKPOINT,
+        "write its memory alone, and let it run",
+    ),
+    switch("tcp-established", None, CRIU, "with open TCP connections"),
+    switch(
+        "tcp-skip-in-flight",
+        None,
+        CHECKPOINT,
+        "leave TCP connections out that are being made",
+    ),
+    switch("tcp-close", None, RESTORE, "with TCP connections closed"),
+    switch(
+        "link-remap",
+        None,
+        CHECKPOINT,
+        "link unlinked files back if that is possible",
+    ),
+    switch("ext-unix-sk", None, CRIU, "with unix sockets to others"),
+    switch("ext-unix", None, RESTORE, "as --ext-unix-sk"),
+    switch(
+        "shell-job",
+        None,
+        CRIU,
+        "with the caller's terminal and session",
+    ),
+    switch("file-locks", None, CRIU, "with file locks"),
+    switch(
+        "lazy-pages",
+        None,
+        CRIU,
+        "memory by userfaultfd, when it is needed",
+    ),
+    value(
+        "status-fd",
+        None,
+        "FD",
+        CHECKPOINT,
+        "a byte is written to it when the server of lazy pages is ready",
+    ),
+    value(
+        "page-server",
+        None,
+        "ADDRESS:PORT",
+        CHECKPOINT,
+        "send the memory to this page server",
+    ),
+    value(
+        "manage-cgroups-mode",
+        None,
+        "soft|full|strict|ignore",
+        CRIU,
+        "what criu does with cgroups [soft]",
+    ),
+    value(
+        "network-lock",
+        None,
+        "iptables|nftables|skip",
+        CRIU,
+        "how the network is kept quiet",
+    ),
+    value(
+        "empty-ns",
+        None,
+        "network",
+        CRIU,
+        "make this namespace, but nothing in it",
+    ),
+    switch(
+        "auto-dedup",
+        None,
+        CRIU,
+        "free memory images that a newer one replaces",
+    ),
+    value(
+        "lsm-profile",
+        None,
+        "TYPE:NAME",
+        RESTORE,
+        "another LSM profile: apparmor:PROFILE or selinux:LABEL",
+    ),
+    value(
+        "lsm-mount-context",
+        None,
+        "CONTEXT",
+        RESTORE,
+        "another SELinux context of mounts",
+    ),
 ];
 
 /// A parsed command line.
@@ -417,6 +589,9 @@ impl Args {
                     }
                     continue;
                 }
+                // crun's letters for these two.
+                Some(Arg::Short('?')) => args.lookup(|f| f.name == "help"),
+                Some(Arg::Short('V')) => args.lookup(|f| f.name == "version"),
                 Some(Arg::Short(c)) => args.lookup(|f| f.short == Some(c)),
                 Some(Arg::Long(name)) => {
                     // `spec --rootless` takes no value, the global flag does.
@@ -617,6 +792,36 @@ mod tests {
         assert!(!parse("run --detach=false id").unwrap().has("detach"));
         assert!(parse("delete -f id").unwrap().has("force"));
         assert_eq!(parse("list -f json").unwrap().get("format"), Some("json"));
+    }
+
+    #[test]
+    fn the_two_meanings_of_rootless() {
+        let of = |line: &str| {
+            let a = parse(line).unwrap();
+            let global = a.get("rootless").map(str::to_owned);
+            (global, a.has("rootless-spec"), a.free.len())
+        };
+        let is = |text: &str| Some(text.to_owned());
+        assert_eq!(of("--rootless true spec"), (is("true"), false, 0));
+        assert_eq!(of("--rootless=auto spec"), (is("auto"), false, 0));
+        assert_eq!(of("spec --rootless"), (None, true, 0));
+        assert_eq!(of("spec --rootless=false"), (None, false, 0));
+        assert_eq!(of("spec --rootless -b /x"), (None, true, 0));
+        assert_eq!(
+            of("--rootless false spec --rootless"),
+            (is("false"), true, 0)
+        );
+        assert_eq!(of("state --rootless true id"), (is("true"), false, 1));
+        assert!(parse("spec --rootless=true --file f").is_ok());
+    }
+
+    #[test]
+    fn spellings_of_crun() {
+        assert!(parse("-V").unwrap().has("version"));
+        assert!(parse("-?").unwrap().has("help"));
+        let a = parse("--log-level=debug --cgroup-manager=cgroupfs list").unwrap();
+        assert_eq!(a.get("log-level"), Some("debug"));
+        assert_eq!(parse("help run").unwrap().free, ["run"]);
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! does needs no message and no second process, and ends in the sealed stub
 //! ([`program`]).
 
+pub mod apart;
 pub mod bundle;
 pub mod check;
+pub mod checkpoint;
 pub mod console;
 pub mod delegate;
 pub mod exec;
@@ -16,11 +18,15 @@ pub mod init;
 pub mod last;
 pub mod launch;
 pub mod limits;
+pub mod lsm;
+pub mod mounts;
 pub mod namespaces;
 pub mod netdev;
 pub mod parent;
 pub mod pids;
 pub mod program;
+pub mod receivers;
+pub mod restore;
 pub mod seccomp;
 pub mod shield;
 pub mod userns;

@@ -6,18 +6,37 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 
 struct Log {
     file: Mutex<Option<std::fs::File>>,
     json: bool,
-    debug: bool,
+    level: Level,
+}
+
+/// Which messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub enum Level {
+    /// The failure of the command alone.
+    Error,
+    /// Warnings as well.
+    Warning,
+    /// Details, too.
+    Debug,
 }
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Opens the log; called once, before anything is done.
-pub fn open(path: Option<&Path>, json: bool, debug: bool) -> Result<()> {
+/// Opens the log; called once, before anything is done. `target` is a path, also
+/// in crun's form `file:PATH`.
+pub fn open(target: Option<&str>, json: bool, level: Level) -> Result<()> {
+    let daemon = |t: &&str| t.starts_with("journald:") || t.starts_with("syslog:");
+    if let Some(target) = target.filter(daemon) {
+        return Err(Error::new(format!(
+            "--log {target}: only files are supported"
+        )));
+    }
+    let path = target.map(|t| Path::new(t.strip_prefix("file:").unwrap_or(t)));
     let file = match path {
         Some(path) => Some(
             std::fs::OpenOptions::new()
@@ -29,18 +48,20 @@ pub fn open(path: Option<&Path>, json: bool, debug: bool) -> Result<()> {
         None => None,
     };
     let file = Mutex::new(file);
-    let _ = LOG.set(Log { file, json, debug });
+    let _ = LOG.set(Log { file, json, level });
     Ok(())
 }
 
 /// Something that the caller should know and that is no failure.
 pub fn warn(text: &str) {
-    let _ = write("warning", text);
+    if LOG.get().is_none_or(|log| log.level >= Level::Warning) {
+        let _ = write("warning", text);
+    }
 }
 
 /// Details, with `--debug`.
 pub fn debug(text: &str) {
-    if LOG.get().is_some_and(|log| log.debug) {
+    if LOG.get().is_some_and(|log| log.level >= Level::Debug) {
         let _ = write("debug", text);
     }
 }

@@ -10,6 +10,8 @@
 
 mod cli;
 mod container;
+mod criu;
+mod ere;
 mod error;
 mod log;
 mod proc;
@@ -50,14 +52,27 @@ fn runtime(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             );
         }
     };
-    if let Err(e) = log::open(args.path("log").as_deref(), json, args.has("debug")) {
+    let level = match (args.get("log-level"), args.has("debug")) {
+        (_, true) | (Some("debug"), _) => log::Level::Debug,
+        (None | Some("warning"), _) => log::Level::Warning,
+        (Some("error"), _) => log::Level::Error,
+        (Some(other), _) => {
+            let told = format!("--log-level: {other:?} is not error, warning or debug");
+            return fail(&Error::new(told), 1);
+        }
+    };
+    if let Err(e) = log::open(args.get("log"), json, level) {
         return fail(&e, 1);
     }
-    if args.has("help") || (args.verb.is_empty() && args.has("version")) {
-        let text = match args.has("help") {
-            true => cli::help(&args.verb),
-            false => version(),
-        };
+    let help = match args.verb.as_str() {
+        "help" => Some(args.free.first().map_or("", String::as_str)),
+        verb => args.has("help").then_some(verb),
+    };
+    let text = match help {
+        Some(verb) => Some(cli::help(verb)),
+        None => (args.verb.is_empty() && args.has("version")).then(version),
+    };
+    if let Some(text) = text {
         use std::io::Write as _;
         let _ = std::io::stdout().write_all(text.as_bytes());
         return ExitCode::SUCCESS;

@@ -3,7 +3,7 @@
 //! it, never through a `/proc` that an image or a racing container could have
 //! replaced (CVE-2019-16884, CVE-2025-31133, CVE-2025-52881).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -29,9 +29,26 @@ impl Proc {
         Ok(Proc(fd))
     }
 
+    /// The directory itself.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     fn file(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         openat2(self.0.as_fd(), path, flags, Mode::empty(), resolve)
+    }
+
+    /// A directory that stands for `/proc`.
+    #[cfg(test)]
+    pub fn fake(dir: &std::path::Path) -> Self {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Proc(rustix::fs::open(dir, flags, Mode::empty()).unwrap())
+    }
+
+    /// Whether there is something at `path` below `/proc`.
+    pub fn has(&self, path: &str) -> bool {
+        self.file(path, OFlags::PATH).is_ok()
     }
 
     /// Reads the file at `path` below `/proc`.

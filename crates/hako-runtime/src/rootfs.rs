@@ -6,7 +6,7 @@
 pub mod cgroup;
 mod copyup;
 pub mod device;
-mod idmap;
+pub mod idmap;
 pub mod inroot;
 mod mask;
 pub mod mount;

@@ -1,5 +1,6 @@
 //! The verbs of the command line, a file each.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -7,9 +8,12 @@ mod exec;
 mod features;
 mod kill;
 mod list;
+mod mounts;
 mod pause;
 mod processes;
+mod restore;
 mod run;
+mod select;
 mod spec;
 mod start;
 mod state;
@@ -42,9 +46,13 @@ impl Global {
             ));
         }
         if let Some(other) = args.get("cgroup-manager").filter(|m| *m != "cgroupfs") {
-            return Err(Error::new(format!(
-                "--cgroup-manager: {other:?} is not supported"
-            )));
+            return Err(Error::new(match other {
+                "disabled" => {
+                    "--cgroup-manager: disabled is not supported: every container has a cgroup"
+                        .to_owned()
+                }
+                other => format!("--cgroup-manager: {other:?} is not cgroupfs"),
+            }));
         }
         let user = !rustix::process::geteuid().is_root() || in_user_namespace();
         let rootless = match args.get("rootless") {
@@ -95,6 +103,9 @@ pub fn run(global: &Global, args: &Args) -> Result<u8> {
         "resume" => pause::run(global, args, false),
         "update" => update::run(global, args),
         "events" => events::run(global, args),
+        "checkpoint" => checkpoint::run(global, args),
+        "restore" => restore::run(global, args),
+        "mounts" => mounts::run(global, args),
         "spec" => spec::run(args),
         "features" => features::run(),
         _ => Err(Error::new("no command is given (see hako-runtime --help)")),
@@ -133,6 +144,25 @@ fn print(text: &str) -> Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
         _ => Ok(()),
+    }
+}
+
+/// A document of the caller's, from a file or (`-`) from standard input; no
+/// longer than any document may be.
+fn document(file: &str) -> Result<Vec<u8>> {
+    use std::io::Read as _;
+    let most = hako_spec::runtime::Config::MAX_LEN;
+    let mut bytes = Vec::new();
+    let limit = most as u64 + 1;
+    match file {
+        "-" => std::io::stdin().take(limit).read_to_end(&mut bytes)?,
+        _ => std::fs::File::open(file)?
+            .take(limit)
+            .read_to_end(&mut bytes)?,
+    };
+    match bytes.len() > most {
+        true => Err(Error::new(format!("it is longer than {most} bytes"))),
+        false => Ok(bytes),
     }
 }
 

@@ -72,7 +72,8 @@ impl Bundle {
     }
 }
 
-fn utf8(path: &Path) -> Result<&str> {
+/// A path as text, which records need it to be.
+pub fn utf8(path: &Path) -> Result<&str> {
     path.to_str()
         .ok_or_else(|| Error::new(format!("{} is not UTF-8", path.display())))
 }

@@ -4,9 +4,11 @@
 //! not the container's own.
 
 use std::os::fd::AsFd as _;
+use std::path::Path;
 
 use hako_spec::runtime::{Config, Linux, NamespaceKind, Process};
 
+use super::lsm;
 use super::namespaces::{Namespaces, file};
 use crate::error::{Context, Error, Result};
 
@@ -26,22 +28,7 @@ fn supported(config: &Config, process: &Process) -> Result<()> {
     if linux.is_some_and(|l| l.intel_rdt.is_some()) {
         return Err(Error::new("linux.intelRdt is not supported"));
     }
-    let enabled = |path: &str| std::fs::exists(path).unwrap_or(false);
-    let named = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
-    if named(&process.apparmor_profile) {
-        return Err(Error::new(match enabled("/sys/kernel/security/apparmor") {
-            true => "process.apparmorProfile is not supported",
-            false => "process.apparmorProfile is set, but AppArmor is not enabled on this host",
-        }));
-    }
-    let label = named(&process.selinux_label) || linux.is_some_and(|l| named(&l.mount_label));
-    if label {
-        return Err(Error::new(match enabled("/sys/fs/selinux/enforce") {
-            true => "SELinux labels are not supported",
-            false => "an SELinux label is set, but SELinux is not enabled on this host",
-        }));
-    }
-    Ok(())
+    lsm::check(process, linux, Path::new("/sys"))
 }
 
 /// Names and mounts must land in a namespace that the configuration lists.

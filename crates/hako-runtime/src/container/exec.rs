@@ -18,7 +18,7 @@ use super::launch::{not_forked, reap};
 use super::namespaces::{file, flag};
 use super::program::{Passed, Program};
 use super::seccomp::{self, Prepared as Filter};
-use super::{identity, limits, shield};
+use super::{identity, limits, lsm, receivers, shield};
 use crate::error::{Context, Error, Result};
 use crate::log;
 use crate::proc::Proc;
@@ -35,6 +35,8 @@ pub struct Request {
     pub console_socket: Option<PathBuf>,
     /// A terminal socket of `exec` in the foreground.
     pub console: Option<OwnedFd>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
     /// Descriptors to pass on.
@@ -75,6 +77,7 @@ pub fn start(
             false => "the process has a terminal: --console-socket is needed with --detach",
         }));
     }
+    lsm::check(&request.process, config.linux.as_ref(), Path::new("/sys"))?;
     let target = container.pidfd()?;
     let joins = joined(container, config)?;
     let watched = joins & flags::NEWPID != 0 && joins & flags::NEWUSER == 0 && {
@@ -158,6 +161,7 @@ pub fn start(
                 console,
                 filter: filter.as_ref(),
                 passed: request.passed,
+                proc: &proc,
             };
             inside.run(&theirs)
         }
@@ -167,7 +171,7 @@ pub fn start(
                 true => follow_stage(&ours, &pidfd)?,
                 false => (pid.as_raw_nonzero().get(), pidfd),
             };
-            let outcome = follow(&request, &proc, &ours, pid);
+            let outcome = follow(&request, &proc, &ours, (pid, &pidfd));
             if outcome.is_err() {
                 let _ = hako_sys::signal::send(pidfd.as_fd(), 9);
                 reap(&pidfd);
@@ -192,13 +196,19 @@ fn follow_stage(channel: &Channel, stage: &OwnedFd) -> Result<(i32, OwnedFd)> {
     Ok((number, pidfd))
 }
 
-fn follow(request: &Request, proc: &Proc, channel: &Channel, pid: i32) -> Result<()> {
+fn follow(
+    request: &Request,
+    proc: &Proc,
+    channel: &Channel,
+    (pid, pidfd): (i32, &OwnedFd),
+) -> Result<()> {
     match channel.receive()? {
         Message::Ready => limits::raise(pid, &request.process.rlimits)?,
         Message::Failed(error) => return Err(error),
         Message::Closed => return Err(Error::new("the process was killed while it was set up")),
         other => return Err(Error::new(format!("unexpected message {other:?}"))),
     }
+    receivers::tell_of_exec(pidfd, request.pidfd_socket.as_deref())?;
     if let Some(score) = request.process.oom_score_adj {
         proc.write(
             &format!("{pid}/oom_score_adj"),
@@ -222,7 +232,7 @@ fn follow(request: &Request, proc: &Proc, channel: &Channel, pid: i32) -> Result
 }
 
 /// The namespaces of the container that this process is not in already.
-fn joined(container: &Container, config: &Config) -> Result<u64> {
+pub fn joined(container: &Container, config: &Config) -> Result<u64> {
     let mut joins = 0;
     for namespace in config
         .linux
@@ -257,7 +267,7 @@ fn pid_namespace(container: &Container) -> Result<u64> {
 }
 
 /// Whether the container has a new namespace of this kind, not a joined one.
-fn is_made(config: &Config, kind: NamespaceKind) -> bool {
+pub fn is_made(config: &Config, kind: NamespaceKind) -> bool {
     let linux = config.linux.as_ref();
     let path = linux.and_then(|l| l.namespace(kind)).map(|n| &n.path);
     path.is_some_and(|path| path.as_deref().is_none_or(str::is_empty))
@@ -278,6 +288,8 @@ struct Inside<'a> {
     console: Option<OwnedFd>,
     filter: Option<&'a Filter>,
     passed: Passed,
+    /// The host's procfs, until all namespaces are entered.
+    proc: &'a Proc,
 }
 
 impl Inside<'_> {
@@ -321,6 +333,8 @@ impl Inside<'_> {
         if let Some(cpus) = self.initial_affinity() {
             limits::affinity(cpus)?;
         }
+        // While the host's procfs is at hand; what is executed next is the stub.
+        lsm::apply(self.proc, self.process)?;
         self.join
             .enter_self()
             .map_err(|refused| Error::from(self.join.describe(refused)))?;
@@ -352,12 +366,13 @@ impl Inside<'_> {
             .is_none_or(Filter::allows_report)
             .then(|| channel.fd());
         let program = Program::prepare(self.process, &root, self.passed, self.filter, report)?;
+        lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());
         let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
         channel.send(&Message::Ready)?;
         let pid = channel.wait_go()?;
         match console {
             Some(console) => console.take()?,
-            None => own_stdio(self.process.user.uid),
+            None => own_stdio(&root, self.process.user.uid),
         }
         let affinity = self.process.exec_cpu_affinity.as_ref();
         if let Some(cpus) = affinity.and_then(|a| a.r#final.as_deref()) {
@@ -399,7 +414,7 @@ impl Inside<'_> {
 }
 
 /// The container's root directory, by its process.
-fn open_root(container: &Container) -> Result<OwnedFd> {
+pub fn open_root(container: &Container) -> Result<OwnedFd> {
     let path = format!("/proc/{}/root", container.saved.pid);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(&path, flags, Mode::empty()).context(|| path)

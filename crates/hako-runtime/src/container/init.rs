@@ -19,7 +19,7 @@ use super::last::{Last, become_root, change_directory, make_directory, own_stdio
 use super::namespaces::Namespaces;
 use super::program::{Passed, Program};
 use super::seccomp::Prepared as Filter;
-use super::{check, hook, identity, limits};
+use super::{check, hook, identity, limits, lsm};
 use crate::error::{Context, Error, Result};
 use crate::log;
 use crate::proc::Proc;
@@ -201,7 +201,7 @@ impl Init<'_> {
         if let Some(console) = console {
             console.take()?;
         } else {
-            own_stdio(self.process.user.uid);
+            own_stdio(&root, self.process.user.uid);
         }
 
         self.let_go(channel, &root, &program)?;
@@ -214,6 +214,8 @@ impl Init<'_> {
                 hook::Start::Container(&self.process.env),
             )?;
         }
+        lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());
+        lsm::apply(self.proc, self.process)?;
         let mut state = self.state(Status::Created);
         state.pid = pid;
         let last = Last {
@@ -242,12 +244,14 @@ impl Init<'_> {
         log::leave_file();
         let listener = self.filter.and_then(Filter::listener);
         let start = self.listener.as_ref().map(AsFd::as_fd);
+        let proc = lsm::is_asked(self.process).then(|| self.proc.fd());
         let keep = [
             Some(channel.fd()),
             Some(root.fd()),
-            Some(program.fd()),
+            Some(program.stub()),
             listener,
             start,
+            proc,
         ];
         let keep: Vec<i32> = keep.iter().flatten().map(AsRawFd::as_raw_fd).collect();
         let first = i32::try_from(self.passed.preserve).unwrap_or(i32::MAX);
@@ -294,7 +298,12 @@ impl Init<'_> {
     fn keyring(&self) -> Result<()> {
         let name = std::ffi::CString::new(format!("_ses.{}", self.state.id))
             .map_err(|_| Error::new("the id holds a NUL byte"))?;
-        match keyring::join_new_session(&name) {
+        lsm::label_keys(self.proc, Some(self.process))?;
+        let joined = keyring::join_new_session(&name);
+        if self.process.selinux_label.is_some() {
+            lsm::label_keys(self.proc, None)?;
+        }
+        match joined {
             // No keyrings in this kernel, or none left for this user.
             Err(Errno::NOSYS | Errno::DQUOT) => Ok(()),
             // The container's user, who is not this one, is to find it.

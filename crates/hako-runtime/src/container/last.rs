@@ -2,7 +2,7 @@
 //! and for those of `exec`: directory, standard streams, limits, identity,
 //! filter, and the stub.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use hako_spec::runtime::{Config, Process, State};
 use hako_sys::signal;
@@ -78,9 +78,12 @@ fn inside() -> Result<()> {
 }
 
 /// Standard input and output belong to the user, who may open them again by
-/// `/dev/stdout`. What cannot be given away stays as it is.
-pub fn own_stdio(uid: u32) {
+/// `/dev/stdout`. What cannot be given away stays as it is. Those that lead to
+/// the host's null device lead to that of the container in `root` instead, whose
+/// mount is the container's own (CRIU knows no other).
+pub fn own_stdio(root: &Root, uid: u32) {
     let null = rustix::fs::makedev(1, 3);
+    let mut own_null = None;
     for fd in [
         rustix::stdio::stdin(),
         rustix::stdio::stdout(),
@@ -89,7 +92,19 @@ pub fn own_stdio(uid: u32) {
         let Ok(meta) = rustix::fs::fstat(fd) else {
             continue;
         };
-        if meta.st_uid != uid && meta.st_rdev != null {
+        if meta.st_rdev == null {
+            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let open = || root.open("/dev/null", flags, Mode::empty()).ok();
+            let own: &Option<OwnedFd> = own_null.get_or_insert_with(open);
+            let is_null = |fd: &OwnedFd| rustix::fs::fstat(fd).is_ok_and(|m| m.st_rdev == null);
+            if let Some(own) = own.as_ref().filter(|own| is_null(own)) {
+                let _ = match fd.as_raw_fd() {
+                    0 => rustix::stdio::dup2_stdin(own),
+                    1 => rustix::stdio::dup2_stdout(own),
+                    _ => rustix::stdio::dup2_stderr(own),
+                };
+            }
+        } else if meta.st_uid != uid {
             let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None);
         }
     }

@@ -24,7 +24,7 @@ use super::namespaces::Namespaces;
 use super::parent::Parent;
 use super::program::Passed;
 use super::seccomp;
-use super::{check, delegate, hook, pids, shield};
+use super::{check, delegate, hook, pids, receivers, shield};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
 use crate::rootfs::{Plan, Sources, cgroup::Own};
@@ -42,6 +42,8 @@ pub struct Request<'a> {
     pub bundle: Bundle,
     /// `--console-socket`.
     pub console_socket: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
     /// `--no-pivot`.
@@ -76,7 +78,8 @@ pub struct Launched {
 /// Undoes what was made, unless it was [kept](Guard::keep).
 pub struct Guard {
     dir: Directory,
-    cgroup: Option<Cgroup>,
+    /// The container's cgroup.
+    pub cgroup: Option<Cgroup>,
     /// The container's process, or its first stage.
     pub process: Option<OwnedFd>,
     /// Hooks to run when all is undone, once others have run ("continue the
@@ -87,7 +90,20 @@ pub struct Guard {
 }
 
 impl Guard {
-    fn keep(mut self) {
+    /// Of a container in `dir`, whose state is told to the hooks.
+    pub fn new(dir: Directory, state: State) -> Self {
+        Guard {
+            dir,
+            cgroup: None,
+            process: None,
+            poststop: Vec::new(),
+            state,
+            kept: false,
+        }
+    }
+
+    /// Leaves everything as it is.
+    pub fn keep(mut self) {
         self.kept = true;
     }
 }
@@ -150,14 +166,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         dir: dir.clone(),
         saved: Saved::new(&request.id, bundle, &rootfs, config),
     };
-    let mut guard = Guard {
-        dir: dir.clone(),
-        cgroup: None,
-        process: None,
-        poststop: Vec::new(),
-        state: container.state(Status::Creating),
-        kept: false,
-    };
+    let mut guard = Guard::new(dir.clone(), container.state(Status::Creating));
     // The cgroup is on record before it exists: what a killed create leaves
     // can be found by it.
     container
@@ -240,6 +249,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         }
     }
     parent.until_ready()?;
+    receivers::tell_of_container(&pidfd, request.pidfd_socket.as_deref(), config)?;
     if let Some(cgroup) = &guard.cgroup {
         pids::tighten(&host, cgroup, resources)?;
         delegate::hand_over(
@@ -282,7 +292,8 @@ fn check_terminal(request: &Request<'_>, process: &Process) -> Result<()> {
     }
 }
 
-fn cgroup_path(config: &Config, id: &ContainerId) -> Result<CgroupPath> {
+/// The container's place below the hierarchies.
+pub fn cgroup_path(config: &Config, id: &ContainerId) -> Result<CgroupPath> {
     let path = config
         .linux
         .as_ref()
@@ -292,7 +303,7 @@ fn cgroup_path(config: &Config, id: &ContainerId) -> Result<CgroupPath> {
 
 /// The cgroup at `path`, which must not be anybody's: deleting the container
 /// kills all that is in it.
-fn free_cgroup(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
+pub fn free_cgroup(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
     let cgroup = Cgroup::foreseen(host, path);
     let pids = cgroup.pids().context(|| "look into the cgroup")?;
     match pids.first() {
@@ -303,7 +314,8 @@ fn free_cgroup(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
     }
 }
 
-fn make_cgroup(
+/// Makes the cgroup at `path` with `resources`.
+pub fn make_cgroup(
     host: &Host,
     path: &CgroupPath,
     request: &Request<'_>,

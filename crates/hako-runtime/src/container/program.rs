@@ -85,6 +85,11 @@ impl Program {
         })
     }
 
+    /// The stub, the file that is executed.
+    pub fn stub(&self) -> BorrowedFd<'_> {
+        self.stub.as_fd()
+    }
+
     /// Sees that only descriptors 0 to 2, the passed ones and `report` (which
     /// the stub closes on success) go along. Nothing may be opened after it
     /// that is not close-on-exec.
@@ -95,11 +100,6 @@ impl Program {
             Some(report) => fds::keep_on_exec(report).context(|| "keep a descriptor"),
             None => Ok(()),
         }
-    }
-
-    /// The descriptor that it is executed by.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.stub.as_fd()
     }
 
     /// Becomes the program; returns why it could not.

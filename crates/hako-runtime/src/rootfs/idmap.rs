@@ -5,14 +5,14 @@
 //! nothing lends for the moment. Only who has rights over the file system may
 //! map it, so this is done by the runtime, not by the container's process.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hako_spec::runtime::{Linux, Mount};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
 use hako_sys::mount_attr::{self, Change, attr};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::mount::HERE;
+use super::mount::{HERE, clone_fd};
 use super::options::Options;
 use crate::container::{launch, userns};
 use crate::error::{Context, Error, Result};
@@ -54,6 +54,20 @@ pub fn apply(
         ..Change::default()
     };
     mount_attr::set(tree.as_fd(), HERE, o.idmap == Some(true), change).context(|| "map its ids")
+}
+
+/// A detached copy of the mount at `dir` on which the owner that is root of the
+/// host is root of the user namespace of `container`.
+pub fn mapped(proc: &Proc, container: &Linux, dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let tree = clone_fd(dir, false)?;
+    let userns = namespace(proc, container)?;
+    let change = Change {
+        set: attr::IDMAP,
+        userns: Some(userns.as_fd()),
+        ..Change::default()
+    };
+    mount_attr::set(tree.as_fd(), HERE, false, change).context(|| "map its ids")?;
+    Ok(tree)
 }
 
 /// A user namespace with the mappings of `linux`.

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use hako_spec::runtime::Config;
+use hako_spec::runtime::{Config, Linux, Mount};
 use hako_sys::mount_attr::Change;
 use rustix::io::Errno;
 
@@ -49,36 +49,62 @@ impl Sources {
         }
         let container = config.linux.as_ref().filter(|_| user_namespace);
         for m in &config.mounts {
-            let o = options::parse(&m.options);
-            let mapped = idmap::asked(m, &o);
-            let open = || -> Result<Option<OwnedFd>> {
-                let bind = o.bind || m.kind.as_deref() == Some("bind");
-                if !bind || o.remount || !(user_namespace || mapped) {
-                    return Ok(None);
-                }
-                let tree = clone_source(bundle, m, &o)?;
-                if mapped {
-                    idmap::apply(proc, container, m, &o, &tree)?;
-                }
-                Ok(Some(tree))
-            };
-            sources.mounts.push(open().context(|| mount::title(m))?);
+            let tree = one(proc, container, bundle, m, user_namespace);
+            sources.mounts.push(tree.context(|| mount::title(m))?);
         }
-        // A copy is a peer of its original: what is mounted in it later must
-        // not show on the host, as it would not in a new mount namespace.
+        if !shared {
+            sources.cut_off()?;
+        }
+        Ok(sources)
+    }
+
+    /// Opens every bind source of `config` for a container that runs, where
+    /// nobody finds the host's paths any more.
+    pub fn of_running(proc: &Proc, config: &Config, bundle: &str) -> Result<Self> {
+        let mut sources = Sources::default();
+        for m in &config.mounts {
+            let tree = one(proc, config.linux.as_ref(), bundle, m, true);
+            sources.mounts.push(tree.context(|| mount::title(m))?);
+        }
+        sources.cut_off()?;
+        Ok(sources)
+    }
+
+    /// A copy is a peer of its original: what is mounted in it later must not
+    /// show on the host, as it would not in a new mount namespace.
+    fn cut_off(&self) -> Result<()> {
         let slave = Change {
             propagation: propagation::SLAVE,
             ..Change::default()
         };
-        let all = sources.root.iter().chain(sources.mounts.iter().flatten());
-        for tree in all.filter(|_| !shared) {
-            mount::set(tree.as_fd(), true, slave)?;
-        }
-        Ok(sources)
+        let mut all = self.root.iter().chain(self.mounts.iter().flatten());
+        all.try_for_each(|tree| mount::set(tree.as_fd(), true, slave))
     }
 
     /// The source of the mount with this place in the configuration.
     pub fn of(&self, at: usize) -> Option<&OwnedFd> {
         self.mounts.get(at).and_then(Option::as_ref)
     }
+}
+
+/// The source of `m`, if it is a bind mount that is to be opened: always with
+/// `all`, or when it is mapped.
+fn one(
+    proc: &Proc,
+    container: Option<&Linux>,
+    bundle: &str,
+    m: &Mount,
+    all: bool,
+) -> Result<Option<OwnedFd>> {
+    let o = options::parse(&m.options);
+    let mapped = idmap::asked(m, &o);
+    let bind = o.bind || m.kind.as_deref() == Some("bind");
+    if !bind || o.remount || !(all || mapped) {
+        return Ok(None);
+    }
+    let tree = clone_source(bundle, m, &o)?;
+    if mapped {
+        idmap::apply(proc, container, m, &o, &tree)?;
+    }
+    Ok(Some(tree))
 }

@@ -26,11 +26,23 @@ pub(super) fn launched(
     for_start: bool,
     console: Option<std::os::fd::OwnedFd>,
 ) -> Result<Launched> {
-    launch(Request {
+    launch(asked(global, args, bundle, for_start, console)?)
+}
+
+/// What the flags ask for; the part that `restore` shares.
+pub(super) fn asked<'a>(
+    global: &'a Global,
+    args: &Args,
+    bundle: Bundle,
+    for_start: bool,
+    console: Option<std::os::fd::OwnedFd>,
+) -> Result<Request<'a>> {
+    Ok(Request {
         root: &global.root,
         id: only_id(args)?,
         bundle,
         console_socket: args.path("console-socket"),
+        pidfd_socket: args.path("pidfd-socket"),
         pid_file: args.path("pid-file"),
         no_pivot: args.has("no-pivot"),
         no_new_keyring: args.has("no-new-keyring"),

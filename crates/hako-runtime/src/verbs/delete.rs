@@ -3,9 +3,10 @@
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use hako_spec::id::ContainerId;
 use hako_spec::runtime::Status;
 
-use super::{Global, only_id};
+use super::{Global, no_more, select};
 use crate::cli::Args;
 use crate::container::hook;
 use crate::error::{Context, Error, Kind, Result};
@@ -13,22 +14,24 @@ use crate::log;
 use crate::state::{Container, Directory};
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
+    no_more(args, 1)?;
     let force = args.has("force");
-    let id = only_id(args)?;
-    let container = match Container::find(&global.root, &id) {
+    select::each(global, args, |id| one(global, id, force))
+}
+
+fn one(global: &Global, id: &ContainerId, force: bool) -> Result<()> {
+    let container = match Container::find(&global.root, id) {
         Ok(Some(container)) => container,
         // As rm -f: what does not exist is removed. A killed create may have
         // left a directory, but nothing else before its record.
         Ok(None) if force => {
-            Directory::of(&global.root, &id).remove()?;
-            return Ok(0);
+            return Directory::of(&global.root, id).remove();
         }
         Ok(None) => return Err(Error::new(format!("container {id} does not exist"))),
         // A power cut has taken the record's contents, and the processes too.
         Err(e) if force && e.kind == Kind::Damaged => {
             log::warn(&format!("{e}: cgroups of the container may be left"));
-            Directory::of(&global.root, &id).remove()?;
-            return Ok(0);
+            return Directory::of(&global.root, id).remove();
         }
         Err(e) => return Err(e),
     };
@@ -43,8 +46,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
             )));
         }
     }
-    remove(&container)?;
-    Ok(0)
+    remove(&container)
 }
 
 /// Ends every process of the container, frozen or not, and waits for that.

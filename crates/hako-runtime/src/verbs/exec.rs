@@ -31,9 +31,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         process,
         console_socket: args.path("console-socket"),
         console: theirs,
+        pidfd_socket: args.path("pidfd-socket"),
         pid_file: args.path("pid-file"),
         passed: passed(args)?,
-        sub_cgroups: args.all("cgroup").map(str::to_owned).collect(),
+        sub_cgroups: sub_cgroups(args),
         ignore_paused: args.has("ignore-paused"),
     };
     if detach {
@@ -56,7 +57,13 @@ fn process(args: &Args, config: &Config) -> Result<Process> {
                 "unexpected argument {extra:?} with --process"
             )));
         }
-        return read_process(&path);
+        let mut p = read_process(&path)?;
+        // What confines the container confines all of it, unless told otherwise.
+        let own = config.process.clone().unwrap_or_default();
+        p.apparmor_profile = p.apparmor_profile.or(own.apparmor_profile);
+        p.selinux_label = p.selinux_label.or(own.selinux_label);
+        label(&mut p, args);
+        return Ok(p);
     }
     if command.is_empty() {
         return Err(Error::new("exec needs a command"));
@@ -87,8 +94,26 @@ fn process(args: &Args, config: &Config) -> Result<Process> {
         p.user.additional_gids.push(gid);
     }
     add_capabilities(&mut p, args);
+    label(&mut p, args);
     p.no_new_privileges |= args.has("no-new-privs");
     Ok(p)
+}
+
+/// The cgroups below the container's; `/` is the container's own.
+fn sub_cgroups(args: &Args) -> Vec<String> {
+    args.all("cgroup")
+        .filter(|path| !path.trim_matches('/').is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn label(p: &mut Process, args: &Args) {
+    if let Some(profile) = args.get("apparmor") {
+        p.apparmor_profile = Some(profile.to_owned());
+    }
+    if let Some(label) = args.get("process-label") {
+        p.selinux_label = Some(label.to_owned());
+    }
 }
 
 fn add_capabilities(p: &mut Process, args: &Args) {

@@ -55,8 +55,8 @@ fn features() -> Features {
                 ..CgroupFeatures::default()
             }),
             seccomp: Some(seccomp()),
-            apparmor: enabled(false),
-            selinux: enabled(false),
+            apparmor: enabled(true),
+            selinux: enabled(true),
             intel_rdt: Some(IntelRdtFeatures {
                 enabled: Some(false),
                 ..IntelRdtFeatures::default()

@@ -6,17 +6,28 @@ use hako_spec::runtime::Status;
 use hako_sys::signal;
 use rustix::io::Errno;
 
-use super::{Global, load, no_more};
+use super::{Global, no_more, select};
 use crate::cli::Args;
 use crate::error::{Context, Error, Result};
 use crate::state::Container;
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     no_more(args, 2)?;
-    let container = load(global, args)?;
     let signal = number(args.free.get(1).map_or("TERM", String::as_str))?;
+    let all = args.has("all");
+    select::each(global, args, |id| {
+        let container = Container::load(&global.root, id)?;
+        // Of many, those that run are meant.
+        match args.has("regex") && !all && container.status() == Status::Stopped {
+            true => Ok(()),
+            false => one(&container, signal, all),
+        }
+    })
+}
+
+fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
     let status = container.status();
-    if args.has("all") {
+    if all {
         // Also after the first process has ended: the rest of a container that
         // shares its pid namespace lives on.
         container
@@ -24,14 +35,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
             .cgroup()
             .kill(signal)
             .context(|| "signal every process")?;
-        return Ok(0);
+        return Ok(());
     }
     if !matches!(status, Status::Created | Status::Running | Status::Paused) {
         return Err(container.not_running());
     }
     // Whoever waits for the container may remove it as soon as it is hit: what
     // is to be known of it is read before.
-    let own_pids = signal != 9 || has_own_pids(&container)?;
+    let own_pids = signal != 9 || has_own_pids(container)?;
     let pidfd = container.pidfd()?;
     match signal::send(pidfd.as_fd(), signal) {
         Err(Errno::SRCH) => return Err(container.not_running()),
@@ -51,7 +62,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
             }
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Whether all processes end with the first one.

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::state::describe;
-use super::{Global, no_more, print};
+use super::{Global, no_more, print, select};
 use crate::cli::Args;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::log;
 use crate::state::Container;
 
@@ -31,23 +31,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
 }
 
 fn containers(global: &Global) -> Result<Vec<Value>> {
-    let entries = match std::fs::read_dir(&global.root) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.context(|| global.root.display().to_string())?,
-    };
     let mut all = Vec::new();
-    for entry in entries {
-        let name = entry?.file_name();
-        let Some(Ok(id)) = name.to_str().map(str::parse) else {
-            continue;
-        };
+    for id in select::ids(global)? {
         match Container::load(&global.root, &id).and_then(|c| describe(&c)) {
             Ok(value) => all.push(value),
             // Being made or removed at this moment, or left by a killed create.
             Err(e) => log::debug(&format!("{id}: {e}")),
         }
     }
-    all.sort_by(|a, b| field(a, "id").cmp(field(b, "id")));
     Ok(all)
 }
 

@@ -12,7 +12,9 @@ use crate::error::{Context, Result};
 pub(super) fn run(args: &Args) -> Result<u8> {
     no_more(args, 0)?;
     let dir = args.path("bundle").unwrap_or_else(|| ".".into());
-    let path = dir.join("config.json");
+    // A file that is named may be replaced, as crun has it.
+    let path = dir.join(args.get("file").unwrap_or("config.json"));
+    let named = args.has("file");
     let mut config = template();
     if !on_version_two() {
         without_cgroup_namespace(&mut config);
@@ -22,7 +24,9 @@ pub(super) fn run(args: &Args) -> Result<u8> {
     }
     let mut file = std::fs::OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create_new(!named)
+        .create(named)
+        .truncate(named)
         .open(&path)
         .context(|| path.display().to_string())?;
     file.write_all(format!("{config:#}\n").as_bytes())

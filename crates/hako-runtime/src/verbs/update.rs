@@ -1,11 +1,9 @@
 //! `update`: other limits for a container that runs.
 
-use std::io::Read as _;
-
-use hako_spec::runtime::{Config, Resources, Status, validate};
+use hako_spec::runtime::{Resources, Status, validate};
 use serde_json::{Map, Value};
 
-use super::{Global, load, no_more};
+use super::{Global, document, load, no_more};
 use crate::cli::Args;
 use crate::error::{Context, Error, Result};
 use crate::log;
@@ -70,15 +68,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
 }
 
 fn read(file: &str) -> Result<Resources> {
-    let mut bytes = Vec::new();
-    // One byte more than is allowed, which the parser refuses.
-    let most = Config::MAX_LEN as u64 + 1;
-    let done = match file {
-        "-" => std::io::stdin().take(most).read_to_end(&mut bytes),
-        _ => std::fs::File::open(file).and_then(|f| f.take(most).read_to_end(&mut bytes)),
-    };
-    done.context(|| format!("--resources {file}"))?;
-    Resources::from_slice(&bytes).context(|| format!("--resources {file}"))
+    document(file)
+        .and_then(|bytes| Ok(Resources::from_slice(&bytes)?))
+        .context(|| format!("--resources {file}"))
 }
 
 /// The flags as the document that they stand for.

@@ -11,16 +11,20 @@
 )]
 
 mod cgroups;
+mod checkpoint;
 mod harness;
 mod hooks;
 mod lifecycle;
+mod live_mounts;
 mod mounts;
 mod namespaces;
 mod passing;
 mod process;
+mod receivers;
 mod robust;
 mod rootless;
 mod security;
+mod selection;
 mod terminal;
 mod unified;
 mod update;

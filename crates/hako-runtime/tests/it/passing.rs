@@ -167,6 +167,69 @@ fn messages_in_files_and_as_json() {
     );
 }
 
+/// What runc and crun know, and what is refused with a reason.
+#[test]
+fn spellings_of_the_peers() {
+    let b = Bundle::sleeper();
+    let dir = b.dir.path().to_str().unwrap();
+    assert!(b.call(&["-V"]).ok().contains("spec: 1."));
+    for args in [&["help"][..], &["-?"], &["--help"]] {
+        assert!(b.call(args).ok().contains("checkpoint ID"), "{args:?}");
+    }
+    assert!(
+        b.call(&["help", "restore"])
+            .ok()
+            .contains("--console-socket")
+    );
+    // A file that is named is replaced, config.json never is.
+    for _ in 0..2 {
+        b.call(&["spec", "--rootless", "-b", dir, "-f", "other.json"])
+            .ok();
+    }
+    let text = fs::read(b.path("other.json")).unwrap();
+    let config: Value = serde_json::from_slice(&text).unwrap();
+    assert!(config["linux"]["uidMappings"].is_array());
+    b.call(&[
+        "--rootless",
+        "true",
+        "spec",
+        "-b",
+        dir,
+        "--file",
+        "third.json",
+    ])
+    .ok();
+    let text = fs::read(b.path("third.json")).unwrap();
+    let config: Value = serde_json::from_slice(&text).unwrap();
+    assert!(config["linux"]["uidMappings"].is_null());
+    assert!(b.call(&["spec", "-b", dir]).fails().contains("config.json"));
+    for (args, says) in [
+        (
+            &["--cgroup-manager", "disabled", "list"][..],
+            "every container has a cgroup",
+        ),
+        (&["--cgroup-manager=systemd", "list"], "not supported"),
+        (&["--systemd-cgroup", "list"], "not supported"),
+        (&["--log-level", "loud", "list"], "--log-level"),
+        (&["--log", "journald:x", "list"], "only files"),
+        (&["--log", "syslog:x", "list"], "only files"),
+        (&["exec", "--detach-keys", "x", "id"], "detach-keys"),
+    ] {
+        assert!(b.call(args).fails().contains(says), "{args:?}");
+    }
+    let log = format!("file:{}", b.path("log").display());
+    b.call(&["--log", &log, "state", "none"]).fails();
+    assert!(
+        fs::read_to_string(b.path("log"))
+            .unwrap()
+            .contains("does not exist")
+    );
+    b.up();
+    let by = |path: &str| b.call(&["exec", "--cgroup", path, &b.id, "cat", "/proc/self/cgroup"]);
+    assert_eq!(by("/").ok(), b.exec(&["cat", "/proc/self/cgroup"]).ok());
+    assert!(by("cpu:/x").fails().contains("--cgroup"));
+}
+
 #[test]
 fn version_help_spec_and_features() {
     let b = Bundle::new();

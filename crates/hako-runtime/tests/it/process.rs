@@ -534,6 +534,38 @@ fn what_is_not_supported_is_refused() {
     );
 }
 
+/// Profiles and labels are applied, or are errors that name what asked for them.
+#[test]
+fn what_confines_is_never_left_out() {
+    let enabled = "/sys/module/apparmor/parameters/enabled";
+    let apparmor = std::fs::read(enabled).is_ok_and(|text| text.starts_with(b"Y"));
+    let selinux = std::path::Path::new("/sys/fs/selinux/enforce").exists();
+    let why = |on: bool, of: &'static str| if on { of } else { "not enabled on this host" };
+    let b = Bundle::sleeper();
+    let b = b.edit(|c| c["process"]["apparmorProfile"] = json!("unconfined"));
+    b.up();
+    let profile = b.exec(&["--apparmor", "unconfined", "true"]);
+    profile.ok();
+    let file = b.path("process.json");
+    let text = json!({ "args": ["/bin/true"], "cwd": "/", "apparmorProfile": "hako-none" });
+    std::fs::write(&file, text.to_string()).unwrap();
+    let by_file = ["--process", file.to_str().unwrap()];
+    for told in [
+        b.call(&["exec", "--apparmor", "hako-none", &b.id, "true"]),
+        b.call(&["exec", by_file[0], by_file[1], &b.id]),
+    ] {
+        let told = told.fails();
+        assert!(told.contains("process.apparmorProfile"), "{told}");
+        assert!(told.contains(why(apparmor, "is it loaded?")), "{told}");
+    }
+    let told = b.call(&["exec", "--process-label", "hako_none", &b.id, "true"]);
+    let told = told.fails();
+    assert!(told.contains("process.selinuxLabel"), "{told}");
+    assert!(told.contains(why(selinux, "hako_none")), "{told}");
+    let b = Bundle::new().edit(|c| c["linux"]["mountLabel"] = json!("hako_none"));
+    assert!(b.run().fails().contains(why(selinux, "context")));
+}
+
 #[test]
 fn the_environment_is_the_configurations() {
     let b = Bundle::sh("env | sort").edit(|c| {

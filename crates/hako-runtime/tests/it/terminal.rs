@@ -16,7 +16,7 @@ fn with_terminal(script: &str) -> Bundle {
 }
 
 /// Receives what the runtime sends over the socket.
-fn receive(listener: &UnixListener) -> std::fs::File {
+pub fn receive(listener: &UnixListener) -> std::fs::File {
     let (call, _) = listener.accept().unwrap();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -39,7 +39,7 @@ fn receive(listener: &UnixListener) -> std::fs::File {
     fds.remove(0).into()
 }
 
-fn read_until(master: &mut std::fs::File, wanted: &str) -> String {
+pub fn read_until(master: &mut std::fs::File, wanted: &str) -> String {
     let mut all = String::new();
     let mut buffer = [0; 1024];
     while !all.contains(wanted) {
