@@ -13,7 +13,7 @@ use rustix::net::SocketType;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
 
 use super::console::{Console, connect_to};
-use super::last::{Last, become_root, change_directory, own_stdio};
+use super::last::{Last, Missing, become_root, change_directory, own_stdio};
 use super::launch::{not_forked, reap};
 use super::namespaces::{file, flag};
 use super::program::{Passed, Program};
@@ -336,14 +336,14 @@ impl Inside<'_> {
         let root = rustix::fs::open("/", open, Mode::empty()).context(|| "open the root")?;
         let root = Root::new(root);
         rustix::process::setsid().context(|| "make a session")?;
-        let in_directory = change_directory(&root, &self.process.cwd)?;
+        let in_directory = change_directory(&root, &self.process.cwd, Missing::Refuse)?;
         let console = self.open_console(&root)?;
         let report = self
             .filter
             .is_none_or(Filter::allows_report)
             .then(|| channel.fd());
         let program = Program::prepare(self.process, &root, self.passed, self.filter, report)?;
-        let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
+        let sets = identity::Sets::of(self.process)?;
         channel.send(&Message::Ready)?;
         let pid = channel.wait_go()?;
         match console {
@@ -360,7 +360,7 @@ impl Inside<'_> {
             program: &program,
             sets,
             filter: self.filter.map(|filter| (filter, self.state, pid)),
-            late_directory: (!in_directory).then_some(&root),
+            late_directory: (!in_directory).then_some((&root, Missing::Refuse)),
             passed: self.passed,
             report,
         };

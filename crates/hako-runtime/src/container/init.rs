@@ -16,7 +16,7 @@ use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::console::Console;
-use super::last::{Last, become_root, change_directory, own_stdio};
+use super::last::{Last, Missing, become_root, change_directory, own_stdio};
 use super::namespaces::Namespaces;
 use super::program::{Passed, Program};
 use super::seccomp::Prepared as Filter;
@@ -185,7 +185,7 @@ impl Init<'_> {
         let console = self.console(&prepared)?;
         rootfs::finish(&self.plan, &prepared)?;
         self.sysctls()?;
-        let in_directory = change_directory(&prepared.root, &self.process.cwd)?;
+        let in_directory = change_directory(&prepared.root, &self.process.cwd, Missing::Make)?;
         let report = self.reporting(channel);
         let program = Program::prepare(
             self.process,
@@ -194,7 +194,7 @@ impl Init<'_> {
             self.filter,
             report,
         )?;
-        let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
+        let sets = identity::Sets::of(self.process)?;
         if let Some(console) = console {
             console.take()?;
         } else {
@@ -218,7 +218,7 @@ impl Init<'_> {
             program: &program,
             sets,
             filter: self.filter.map(|filter| (filter, &state, state.pid)),
-            late_directory: (!in_directory).then_some(&prepared.root),
+            late_directory: (!in_directory).then_some((&prepared.root, Missing::Make)),
             passed: self.passed,
             report: self.reporting(channel),
         };

@@ -26,18 +26,26 @@ pub fn become_root() {
     let _ = set_thread_res_uid(uid, uid, uid);
 }
 
-/// Goes to `path` below `root`, this process' root, and makes it where it is
-/// missing. Neither a descriptor of the host behind `/proc/self/fd`
+/// Whether a directory that is missing is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// For a container's first process.
+    Make,
+    /// For those of `exec`, which change nothing.
+    Refuse,
+}
+
+/// Goes to `path` below `root`, this process' root. Neither a descriptor of the host behind `/proc/self/fd`
 /// (CVE-2024-21626) nor a racing rename leads out, and nothing is made there
 /// (CVE-2024-45310).
 ///
 /// False: only the user may go there (a FUSE or NFS mount that knows no root),
 /// so that it has to be tried again as the user.
-pub fn change_directory(root: &Root, path: &str) -> Result<bool> {
+pub fn change_directory(root: &Root, path: &str, missing: Missing) -> Result<bool> {
     let change = || -> Result<bool> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = match root.open(path, flags, Mode::empty()) {
-            Err(Errno::NOENT) => root.make_dir(path)?,
+            Err(Errno::NOENT) if missing == Missing::Make => root.make_dir(path)?,
             Err(Errno::ACCESS | Errno::PERM) => return Ok(false),
             Err(Errno::LOOP) => {
                 return Err(Error::new(
@@ -97,8 +105,9 @@ pub struct Last<'a> {
     /// The filter, the container's state for its listener, and this process'
     /// number on the host.
     pub filter: Option<(&'a Filter, &'a State, i32)>,
-    /// The root in which the directory is still to be entered.
-    pub late_directory: Option<&'a Root>,
+    /// The root in which the directory is still to be entered, and what if it
+    /// is missing.
+    pub late_directory: Option<(&'a Root, Missing)>,
     /// Descriptors to pass on.
     pub passed: Passed,
     /// Where the stub tells its failure.
@@ -135,8 +144,8 @@ impl Last<'_> {
             self.load_filter()?;
         }
         identity::assume(&process.user, &self.sets)?;
-        if let Some(root) = self.late_directory
-            && !change_directory(root, &process.cwd)?
+        if let Some((root, missing)) = self.late_directory
+            && !change_directory(root, &process.cwd, missing)?
         {
             return Err(Error::new(format!(
                 "change to process.cwd {:?}: permission denied",
