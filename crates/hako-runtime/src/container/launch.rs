@@ -282,7 +282,7 @@ fn read_config(request: &Request<'_>) -> Result<(Config, Vec<u8>)> {
         .clone()
         .unwrap_or_else(|| request.bundle.join("config.json"));
     let bytes = std::fs::read(&path).context(|| path.display().to_string())?;
-    let config = Config::from_slice(&bytes).context(|| path.display().to_string())?;
+    let mut config = Config::from_slice(&bytes).context(|| path.display().to_string())?;
     let problems = validate::config(&config, Purpose::Start);
     if let Some(first) = problems.first() {
         let more = match problems.len() - 1 {
@@ -290,6 +290,9 @@ fn read_config(request: &Request<'_>) -> Result<(Config, Vec<u8>)> {
             n => format!(" (and {n} more)"),
         };
         return Err(Error::new(format!("{}: {first}{more}", path.display())));
+    }
+    if let Some(resources) = config.linux.as_mut().and_then(|l| l.resources.as_mut()) {
+        pids::translate(&config.oci_version, resources);
     }
     Ok((config, bytes))
 }
