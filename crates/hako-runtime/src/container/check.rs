@@ -26,7 +26,8 @@ fn supported(config: &Config, process: &Process) -> Result<()> {
     }
     let enabled = |path: &str| std::fs::exists(path).unwrap_or(false);
     let named = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
-    if named(&process.apparmor_profile) {
+    let profile = &process.apparmor_profile;
+    if named(profile) && !(profile.as_deref() == Some("unconfined") && is_unconfined()) {
         return Err(Error::new(match enabled("/sys/kernel/security/apparmor") {
             true => "process.apparmorProfile is not supported",
             false => "process.apparmorProfile is set, but AppArmor is not enabled on this host",
@@ -40,6 +41,17 @@ fn supported(config: &Config, process: &Process) -> Result<()> {
         }));
     }
     Ok(())
+}
+
+/// Whether no profile of AppArmor confines this process, and so those that it
+/// starts. Engines ask for that by name where no profile is wanted.
+fn is_unconfined() -> bool {
+    let label = |path| std::fs::read_to_string(path).ok();
+    match label("/proc/self/attr/apparmor/current").or_else(|| label("/proc/self/attr/current")) {
+        Some(label) => label.trim_end_matches(['\n', '\0']) == "unconfined",
+        // No security module that has labels.
+        None => true,
+    }
 }
 
 /// Names and mounts must land in a namespace that the configuration lists.

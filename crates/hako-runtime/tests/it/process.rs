@@ -471,6 +471,9 @@ fn what_is_not_supported_is_refused() {
         |c| c["process"]["apparmorProfile"] = json!("x"),
         "apparmorProfile",
     );
+    // What every process of this test has, unless somebody confines it.
+    let b = Bundle::new().edit(|c| c["process"]["apparmorProfile"] = json!("unconfined"));
+    b.run().ok();
     refused(|c| c["process"]["selinuxLabel"] = json!("x"), "SELinux");
     refused(
         |c| c["linux"]["intelRdt"] = json!({ "closID": "x" }),
