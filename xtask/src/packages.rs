@@ -9,16 +9,22 @@ use crate::privilege;
 
 /// What the tests run or read, with the reason. Peers serve as oracles: their
 /// answer is compared with ours.
-const PACKAGES: [(&str, &str); 34] = [
+const PACKAGES: [(&str, &str); 38] = [
     ("acl", "POSIX ACLs in layers"),
     ("attr", "extended attributes in layers"),
-    ("buildah", "images to pull, in both formats"),
+    ("bsdutils", "script: a terminal for engines' clients"),
+    (
+        "buildah",
+        "images to pull, in both formats; engine above hako-runtime",
+    ),
     ("busybox-static", "a rootfs that needs no libraries"),
     ("ca-certificates", "registries over TLS"),
+    ("conmon", "between podman and hako-runtime"),
+    ("containerd", "engine above hako-runtime"),
     ("criu", "checkpoints"),
     ("crun", "oracle: runtime"),
     ("docker-registry", "registry on loopback"),
-    ("docker.io", "oracle: engine"),
+    ("docker.io", "oracle: engine; engine above hako-runtime"),
     ("dpkg-dev", "packages made for tests"),
     ("e2fsprogs", "small file systems that fill up"),
     ("erofs-utils", "oracle: EROFS images"),
@@ -37,6 +43,7 @@ const PACKAGES: [(&str, &str); 34] = [
     ("nftables", "oracle: firewall rules"),
     ("openssl", "certificates for registries on loopback"),
     ("passt", "user-mode networking"),
+    ("podman", "engine above hako-runtime"),
     ("procps", "processes as seen from outside"),
     ("runc", "oracle: runtime"),
     ("skopeo", "images pushed and copied by another tool"),

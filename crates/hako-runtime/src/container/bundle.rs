@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hako_spec::runtime::Config;
 use hako_spec::runtime::validate::{self, Purpose};
 
+use super::pids;
 use crate::error::{Context, Error, Result};
 
 /// A bundle whose configuration is sound as far as can be told without making
@@ -28,7 +29,7 @@ impl Bundle {
             .context(|| format!("bundle {}", dir.display()))?;
         let path = other.unwrap_or_else(|| dir.join("config.json"));
         let text = std::fs::read(&path).context(|| path.display().to_string())?;
-        let config = Config::from_slice(&text).context(|| path.display().to_string())?;
+        let mut config = Config::from_slice(&text).context(|| path.display().to_string())?;
         let problems = validate::config(&config, Purpose::Start);
         if let Some(first) = problems.first() {
             let more = match problems.len() - 1 {
@@ -36,6 +37,9 @@ impl Bundle {
                 n => format!(" (and {n} more)"),
             };
             return Err(Error::new(format!("{}: {first}{more}", path.display())));
+        }
+        if let Some(resources) = config.linux.as_mut().and_then(|l| l.resources.as_mut()) {
+            pids::translate(&config.oci_version, resources);
         }
         Ok(Bundle { dir, config, text })
     }

@@ -367,7 +367,7 @@ impl Inside<'_> {
             .then(|| channel.fd());
         let program = Program::prepare(self.process, &root, self.passed, self.filter, report)?;
         lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());
-        let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
+        let sets = identity::Sets::of(self.process)?;
         channel.send(&Message::Ready)?;
         let pid = channel.wait_go()?;
         match console {

@@ -1,7 +1,7 @@
 //! Who the process is: capabilities, groups, user, umask (config.md, "User",
 //! "capabilities"; capabilities(7)).
 
-use hako_spec::runtime::{Capabilities, User};
+use hako_spec::runtime::{Capabilities, Process, User};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
@@ -74,9 +74,9 @@ impl Sets {
     /// that the runtime does not have, are left out with a warning: "Any value
     /// which cannot be mapped … or cannot be granted otherwise MUST be logged
     /// as a warning".
-    pub fn of(caps: Option<&Capabilities>) -> Result<Self> {
+    pub fn of(process: &Process) -> Result<Self> {
         let none = Capabilities::default();
-        let caps = caps.unwrap_or(&none);
+        let caps = process.capabilities.as_ref().unwrap_or(&none);
         let own = capabilities(None)
             .context(|| "read capabilities")?
             .permitted;
@@ -101,7 +101,7 @@ impl Sets {
             ambient: set(&caps.ambient),
         };
         let sets = asked.consistent();
-        if sets != asked {
+        if !sets.grant(asked, process.user.uid) {
             log::warn(
                 "capabilities that cannot be granted: effective ones must be permitted, inheritable ones in the bounding set, ambient ones permitted and inheritable",
             );
@@ -113,6 +113,17 @@ impl Sets {
             ));
         }
         Ok(sets)
+    }
+
+    /// Whether a program of user `uid` has all that is `asked`. Root's programs
+    /// have the bounding set whatever is ambient (capabilities(7), "Capabilities
+    /// and execution of programs by root"); buildah asks for both.
+    fn grant(self, asked: Self, uid: u32) -> bool {
+        let ambient = match uid {
+            0 if self.bounding.contains(asked.ambient) => asked.ambient,
+            _ => self.ambient,
+        };
+        Sets { ambient, ..self } == asked
     }
 
     /// As far as the kernel takes them (capabilities(7)).
@@ -216,6 +227,32 @@ pub fn umask(user: &User) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn roots_programs_need_no_ambient_set() {
+        let some = CapabilitySet::KILL | CapabilitySet::CHOWN;
+        let asked = Sets {
+            bounding: some,
+            effective: some,
+            permitted: some,
+            inheritable: CapabilitySet::empty(),
+            ambient: some,
+        };
+        let sets = asked.consistent();
+        assert!(sets.ambient.is_empty());
+        assert!(sets.grant(asked, 0) && !sets.grant(asked, 1000));
+        let more = CapabilitySet::SYS_ADMIN;
+        let beyond = Sets {
+            ambient: more,
+            ..asked
+        };
+        assert!(!beyond.consistent().grant(beyond, 0));
+        let beyond = Sets {
+            effective: some | more,
+            ..asked
+        };
+        assert!(!beyond.consistent().grant(beyond, 0));
+    }
 
     #[test]
     fn names_follow_the_kernel() {

@@ -197,7 +197,7 @@ impl Init<'_> {
         let in_directory = change_directory(&root, &self.process.cwd)?;
         let report = self.reporting(channel);
         let program = Program::prepare(self.process, &root, self.passed, self.filter, report)?;
-        let sets = identity::Sets::of(self.process.capabilities.as_ref())?;
+        let sets = identity::Sets::of(self.process)?;
         if let Some(console) = console {
             console.take()?;
         } else {

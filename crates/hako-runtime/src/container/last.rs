@@ -124,7 +124,8 @@ pub struct Last<'a> {
     /// The filter, the container's state for its listener, and this process'
     /// number on the host.
     pub filter: Option<(&'a Filter, &'a State, i32)>,
-    /// The root in which the directory is still to be entered.
+    /// The root in which the directory is still to be entered, and what if it
+    /// is missing.
     pub late_directory: Option<&'a Root>,
     /// Descriptors to pass on.
     pub passed: Passed,

@@ -3,6 +3,9 @@
 //! the kernel refuses both where the limit is 0 or 1, which are limits as good
 //! as any (config-linux.md, "PIDs"). So these come into force a moment before
 //! the program starts; what is over a limit then is not killed for it.
+//!
+//! Before version 1.3 of the specification 0 was not spoken of, and engines
+//! wrote it for "no limit".
 
 use hako_cgroup::{Cgroup, Host};
 use hako_spec::runtime::{Pids, Resources};
@@ -11,6 +14,18 @@ use crate::error::{Context, Result};
 
 /// What the first stage and the container's process need.
 const ROOM: i64 = 2;
+
+/// Makes a limit of 0 what a configuration of that version meant by it.
+pub fn translate(oci_version: &str, resources: &mut Resources) {
+    let minor = oci_version.strip_prefix("1.").unwrap_or_default();
+    let minor = minor.split('.').next().and_then(|n| n.parse::<u32>().ok());
+    if let Some(pids) = &mut resources.pids
+        && pids.limit == Some(0)
+        && minor.is_some_and(|minor| minor < 3)
+    {
+        pids.limit = Some(-1);
+    }
+}
 
 /// The resources to set up with, where they differ from those in the end.
 pub fn roomy(host: &Host, resources: &Resources) -> Option<Resources> {
@@ -43,6 +58,30 @@ pub fn tighten(host: &Host, cgroup: &Cgroup, resources: &Resources) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zero_is_a_limit_since_1_3() {
+        let translated = |version, limit| {
+            let mut resources = Resources {
+                pids: Some(Pids {
+                    limit,
+                    ..Pids::default()
+                }),
+                ..Resources::default()
+            };
+            translate(version, &mut resources);
+            resources.pids.unwrap().limit
+        };
+        for version in ["1.0.0", "1.0.2-dev", "1.2.1+x"] {
+            assert_eq!(translated(version, Some(0)), Some(-1), "{version}");
+        }
+        for version in ["1.3.0", "1.3.0-rc.1", "1.10.0"] {
+            assert_eq!(translated(version, Some(0)), Some(0), "{version}");
+        }
+        for limit in [None, Some(-1), Some(1)] {
+            assert_eq!(translated("1.0.0", limit), limit);
+        }
+    }
 
     #[test]
     fn only_the_smallest_limits_of_version_two() {

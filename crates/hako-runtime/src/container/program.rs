@@ -180,7 +180,13 @@ impl Error {
             Errno::NOENT | Errno::NOTDIR => Kind::NotFound,
             _ => Kind::NotExecutable,
         };
-        Error::of(kind, Error::from(e).to_string())
+        let text = match e {
+            // execve(2) calls it EACCES, and engines look for its words to tell
+            // 126 from their own failures.
+            Errno::ISDIR => "permission denied: it is a directory".to_owned(),
+            _ => Error::from(e).to_string(),
+        };
+        Error::of(kind, text)
     }
 }
 

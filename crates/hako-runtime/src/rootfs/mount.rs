@@ -117,6 +117,8 @@ fn one(
         .kind
         .as_deref()
         .ok_or_else(|| Error::new("the mount has no type"))?;
+    let is_tmpfs = kind == "tmpfs";
+    let there = is_tmpfs && cx.root.handle(destination).is_ok();
     let target = match kind {
         "proc" | "sysfs" => unlinked_dir(cx.root, destination, kind)?,
         _ => cx.root.make_dir(destination)?,
@@ -127,13 +129,15 @@ fn one(
     }
     // A tmpfs is filled, and /dev gets its devices, before it turns read-only.
     let read_only = (o.set | o.recursive_set) & attr::RDONLY != 0;
-    let late = read_only && (kind == "tmpfs" || destination == "/dev");
+    let late = read_only && (is_tmpfs || destination == "/dev");
     let hold_back = if late { attr::RDONLY } else { 0 };
     let label = cx
         .label
         .filter(|_| !matches!(kind, "proc" | "sysfs" | "mqueue"));
     let mut data = o.data.clone();
-    if o.copy_up && kind == "tmpfs" && !data.iter().any(|(key, _)| key == "mode") {
+    // Who may write to the image's directory may write to what covers it, and
+    // nobody else. A new one has the kernel's default, 1777.
+    if there && !data.iter().any(|(key, _)| key == "mode") {
         let mode = stat(target.as_fd())?.st_mode & 0o7777;
         data.push(("mode".to_owned(), Some(format!("{mode:o}"))));
     }
@@ -149,7 +153,7 @@ fn one(
         }
         other => other?,
     };
-    if o.copy_up && kind == "tmpfs" {
+    if o.copy_up && there {
         copyup::copy(target.as_fd(), tree.as_fd()).context(|| "copy up")?;
     }
     attach(&tree, target.as_fd())?;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Global, document, load, no_more};
 use crate::cli::Args;
+use crate::container::pids;
 use crate::error::{Context, Error, Result};
 use crate::log;
 
@@ -42,7 +43,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     let container = load(global, args)?;
     // From a file, all other flags are ignored (as runc).
     let resources = match args.get("resources") {
-        Some(file) => read(file)?,
+        Some(file) => {
+            let mut resources = read(file)?;
+            pids::translate(&container.saved.oci_version, &mut resources);
+            resources
+        }
         None => flags(args)?,
     };
     if let Some(problem) = validate::resources(&resources).first() {

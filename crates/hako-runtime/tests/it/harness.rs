@@ -276,24 +276,8 @@ impl Bundle {
     /// Runs `command` with its output in files, which a container may hold on
     /// to.
     #[track_caller]
-    pub fn finish(&self, mut command: Command) -> Out {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let stdout_path = self.path(&format!("out-{number}"));
-        let stderr_path = self.path(&format!("err-{number}"));
-        command.stdout(File::create(&stdout_path).unwrap());
-        command.stderr(File::create(&stderr_path).unwrap());
-        let mut child = command.spawn().unwrap();
-        let status = wait(&mut child);
-        let text = |path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
-        let out = Out {
-            code: status.and_then(|s| code(&s)).unwrap_or(-1),
-            stdout: text(&stdout_path),
-            stderr: text(&stderr_path),
-            stdout_path,
-        };
-        assert!(status.is_some(), "no end of {command:?}: {out:#?}");
-        out
+    pub fn finish(&self, command: Command) -> Out {
+        finish(self.dir.path(), command)
     }
 
     /// `run` in the foreground.
@@ -382,6 +366,30 @@ pub fn cgroup_dirs(path: &str) -> Vec<PathBuf> {
     let v2 = Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/'));
     found.extend(Some(v2).filter(|p| p.is_dir()));
     found
+}
+
+/// Runs `command` with its output in files in `dir`.
+#[track_caller]
+pub fn finish(dir: &Path, mut command: Command) -> Out {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let stdout_path = dir.join(format!("out-{number}"));
+    let stderr_path = dir.join(format!("err-{number}"));
+    command.stdout(File::create(&stdout_path).unwrap());
+    command.stderr(File::create(&stderr_path).unwrap());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let status = wait(&mut child);
+    let text = |path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+    let out = Out {
+        code: status.and_then(|s| code(&s)).unwrap_or(-1),
+        stdout: text(&stdout_path),
+        stderr: text(&stderr_path),
+        stdout_path,
+    };
+    assert!(status.is_some(), "no end of {command:?}: {out:#?}");
+    out
 }
 
 impl Drop for Bundle {

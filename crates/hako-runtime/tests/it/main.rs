@@ -1,6 +1,6 @@
 //! The runtime as a program, on the real kernel. Needs root, busybox-static,
-//! and for single tests runc's peers strace(1) and script(1); nothing is
-//! skipped where they are missing.
+//! for single tests strace(1) and script(1), and for `under` the engines of
+//! Debian; nothing is skipped where they are missing.
 
 // One binary: `pub` says what a module offers its siblings.
 #![allow(
@@ -26,5 +26,6 @@ mod rootless;
 mod security;
 mod selection;
 mod terminal;
+mod under;
 mod unified;
 mod update;

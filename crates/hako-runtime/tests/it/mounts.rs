@@ -105,6 +105,31 @@ fn tmpfs_with_options() {
     assert_eq!(rest, ["1750", "made", "ro", "kept"]);
 }
 
+/// It takes the place of the image's directory with that one's mode; a new one
+/// is for everybody, as `/tmp` is.
+#[test]
+fn a_tmpfs_is_as_open_as_what_it_covers() {
+    let mut b = Bundle::sh("cd /; stat -c '%n %a' old old-up new new-up given");
+    for (name, options) in [
+        ("old", &[][..]),
+        ("old-up", &["tmpcopyup"]),
+        ("new", &[]),
+        ("new-up", &["tmpcopyup"]),
+        ("given", &["mode=711"]),
+    ] {
+        if name != "new" && name != "new-up" {
+            let dir = b.rootfs().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o750)).unwrap();
+        }
+        b = b.mount("tmpfs", &format!("/{name}"), "tmpfs", options);
+    }
+    assert_eq!(
+        b.run().ok(),
+        "old 750\nold-up 750\nnew 1777\nnew-up 1777\ngiven 711"
+    );
+}
+
 /// The words that undo others do so for the file system as for the mount.
 #[test]
 fn later_options_undo_earlier_ones() {

@@ -105,6 +105,17 @@ fn what_cannot_be_granted_is_a_warning() {
         out.stderr.contains("effective ones must be permitted"),
         "{out:#?}"
     );
+    // An ambient set adds nothing to what root's programs have.
+    let b = b.edit(|c| {
+        let set = json!(["CAP_CHOWN"]);
+        c["process"]["capabilities"] = json!({
+            "bounding": set, "permitted": set, "effective": set, "ambient": set,
+        });
+    });
+    assert_eq!(b.run().stderr, "");
+    let b = b.edit(|c| c["process"]["user"] = json!({ "uid": 1000, "gid": 1000 }));
+    let out = b.run();
+    assert!(out.stderr.contains("ambient ones"), "{out:#?}");
 }
 
 /// CVE-2022-29162: an inheritable set that nobody asked for.
@@ -519,6 +530,9 @@ fn what_is_not_supported_is_refused() {
         |c| c["process"]["apparmorProfile"] = json!("x"),
         "apparmorProfile",
     );
+    // What every process of this test has, unless somebody confines it.
+    let b = Bundle::new().edit(|c| c["process"]["apparmorProfile"] = json!("unconfined"));
+    b.run().ok();
     refused(|c| c["process"]["selinuxLabel"] = json!("x"), "SELinux");
     refused(
         |c| c["linux"]["intelRdt"] = json!({ "closID": "x" }),

@@ -23,6 +23,29 @@ const MEMORY: &[&str] = &["memory.limit_in_bytes", "memory.max"];
 const PIDS: &[&str] = &["pids.max"];
 const CPUS: &[&str] = &["cpuset.cpus"];
 
+/// What 0 tasks are depends on when the configuration was written.
+#[test]
+fn zero_tasks_are_no_limit_before_version_1_3() {
+    let none = json!({ "pids": { "limit": 0 } });
+    let b = Bundle::sleeper().edit(|c| {
+        c["ociVersion"] = json!("1.0.2-dev");
+        c["linux"]["resources"] = none.clone();
+    });
+    b.up();
+    assert_eq!(control(&b, PIDS), "max");
+    b.call(&["update", "--pids-limit", "9", &b.id]).ok();
+    assert_eq!(control(&b, PIDS), "9");
+    let file = b.path("limits");
+    std::fs::write(&file, none.to_string()).unwrap();
+    b.call(&["update", "-r", file.to_str().unwrap(), &b.id])
+        .ok();
+    assert_eq!(control(&b, PIDS), "max");
+    let b = b.edit(|c| c["ociVersion"] = json!("1.3.0"));
+    b.call(&["delete", "--force", &b.id]).ok();
+    b.up();
+    assert_eq!(control(&b, PIDS), "0");
+}
+
 #[test]
 fn limits_change_by_flags() {
     let b = Bundle::sleeper().edit(|c| {
