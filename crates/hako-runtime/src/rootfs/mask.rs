@@ -4,6 +4,7 @@
 //! covers it is a detached mount of a device or tmpfs that was checked, so that
 //! a racing container cannot redirect either end (CVE-2025-31133).
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
 use hako_sys::mount_attr::{Change, attr};
@@ -38,7 +39,8 @@ pub fn read_only(root: &Root, path: &str) -> Result<()> {
 pub fn hide(root: &Root, paths: &[String], label: Option<&str>) -> Result<()> {
     let mut null = None;
     let mut empty: Option<OwnedFd> = None;
-    for path in paths {
+    let mut hidden = BTreeSet::new();
+    for path in paths.iter().filter(|path| hidden.insert(path.as_str())) {
         one(root, path, label, &mut null, &mut empty).context(|| format!("masked path {path}"))?;
     }
     Ok(())

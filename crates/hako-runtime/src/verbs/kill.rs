@@ -38,6 +38,13 @@ fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
         return Ok(());
     }
     if !matches!(status, Status::Created | Status::Running | Status::Paused) {
+        let cgroup = container.saved.cgroup();
+        // As after `--all`: others may outlive the first process where they
+        // share the host's pids.
+        if signal == 9 && status == Status::Stopped && !cgroup.pids().unwrap_or_default().is_empty()
+        {
+            return cgroup.kill(9).context(|| "kill every process");
+        }
         return Err(container.not_running());
     }
     // Whoever waits for the container may remove it as soon as it is hit: what
@@ -82,7 +89,8 @@ const NAMES: &[&str] = &[
 fn number(text: &str) -> Result<i32> {
     let unknown = || Error::new(format!("unknown signal {text:?}"));
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=signal::MAX)
+        // 0 asks whether there is somebody (kill(2)).
+        return (0..=signal::MAX)
             .contains(&number)
             .then_some(number)
             .ok_or_else(unknown);
@@ -122,13 +130,14 @@ mod tests {
             ("TERM", 15),
             ("sigkill", 9),
             ("9", 9),
+            ("0", 0),
             ("RTMIN+3", 37),
             ("SIGRTMAX", 64),
             ("SYS", 31),
         ] {
             assert_eq!(number(text).unwrap(), n, "{text}");
         }
-        for bad in ["", "0", "65", "-1", "NOPE", "RTMIN+31", "RTMAX+1"] {
+        for bad in ["", "65", "-1", "NOPE", "RTMIN+31", "RTMAX+1"] {
             assert!(number(bad).is_err(), "{bad}");
         }
     }

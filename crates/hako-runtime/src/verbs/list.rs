@@ -1,8 +1,6 @@
 //! `list`: all containers of this root, as a table, JSON, or ids alone.
 
-use serde_json::Value;
-
-use super::state::describe;
+use super::state::Described;
 use super::{Global, no_more, print, select};
 use crate::cli::Args;
 use crate::error::{Error, Result};
@@ -11,15 +9,21 @@ use crate::state::Container;
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     no_more(args, 0)?;
+    // The default root appears with the first container; one that was asked for
+    // may be misspelt.
+    if args.has("root") && !global.root.exists() {
+        let root = global.root.display();
+        return Err(Error::new(format!("--root {root}: no such directory")));
+    }
     let all = containers(global)?;
     if args.has("quiet") {
         for c in &all {
-            print(&format!("{}\n", field(c, "id")))?;
+            print(&format!("{}\n", c.id))?;
         }
         return Ok(0);
     }
     match args.get("format") {
-        Some("json") => print(&format!("{}\n", Value::Array(all)))?,
+        Some("json") => print(&format!("{}\n", serde_json::to_string(&all)?))?,
         None | Some("table") => print(&table(&all))?,
         Some(other) => {
             return Err(Error::new(format!(
@@ -30,11 +34,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-fn containers(global: &Global) -> Result<Vec<Value>> {
+fn containers(global: &Global) -> Result<Vec<Described>> {
     let mut all = Vec::new();
     for id in select::ids(global)? {
-        match Container::load(&global.root, &id).and_then(|c| describe(&c)) {
-            Ok(value) => all.push(value),
+        match Container::load(&global.root, &id) {
+            Ok(container) => all.push(Described::of(container)),
             // Being made or removed at this moment, or left by a killed create.
             Err(e) => log::debug(&format!("{id}: {e}")),
         }
@@ -42,26 +46,16 @@ fn containers(global: &Global) -> Result<Vec<Value>> {
     Ok(all)
 }
 
-fn field<'a>(value: &'a Value, name: &str) -> &'a str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn table(all: &[Value]) -> String {
+fn table(all: &[Described]) -> String {
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
     for c in all {
-        let pid = c
-            .get("pid")
-            .and_then(Value::as_i64)
-            .unwrap_or(0)
-            .to_string();
-        let get = |name| field(c, name).to_owned();
         rows.push([
-            get("id"),
-            pid,
-            get("status"),
-            get("bundle"),
-            get("created"),
-            get("owner"),
+            c.id.clone(),
+            c.pid.to_string(),
+            c.status.to_string(),
+            c.bundle.clone(),
+            c.created.clone(),
+            c.owner.clone(),
         ]);
     }
     super::processes::align(&rows)

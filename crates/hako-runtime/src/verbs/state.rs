@@ -1,7 +1,10 @@
 //! `state`: print a container's state (runtime.md, "State"), with the fields
 //! that runc adds.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use hako_spec::runtime::Status;
+use serde::Serialize;
 
 use super::{Global, load, no_more, print};
 use crate::cli::Args;
@@ -11,21 +14,48 @@ use crate::state::Container;
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     no_more(args, 1)?;
     let container = load(global, args)?;
-    print(&format!("{:#}\n", describe(&container)?))?;
+    let text = serde_json::to_string_pretty(&Described::of(container))?;
+    print(&format!("{text}\n"))?;
     Ok(0)
 }
 
-/// The container as `state` and `list` print it.
-pub(super) fn describe(container: &Container) -> Result<Value> {
-    let status = container.status();
-    let mut value = serde_json::to_value(container.state(status))?;
-    if let Value::Object(map) = &mut value {
-        map.entry("pid").or_insert(json!(0));
-        map.insert("rootfs".into(), json!(container.saved.rootfs));
-        map.insert("created".into(), json!(container.saved.created));
-        map.insert("owner".into(), json!(owner(container.saved.owner)));
+/// The container as `state` and `list` print it: the specification's members
+/// and runc's, in runc's order, by which scripts know them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Described {
+    oci_version: String,
+    pub(super) id: String,
+    pub(super) pid: i32,
+    pub(super) status: Status,
+    pub(super) bundle: String,
+    rootfs: String,
+    pub(super) created: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    pub(super) owner: String,
+}
+
+impl Described {
+    /// How the container is now.
+    pub(super) fn of(container: Container) -> Self {
+        let status = container.status();
+        let saved = container.saved;
+        Described {
+            oci_version: saved.oci_version,
+            id: saved.id,
+            pid: match status {
+                Status::Stopped => 0,
+                _ => saved.pid,
+            },
+            status,
+            bundle: saved.bundle,
+            rootfs: saved.rootfs,
+            created: saved.created,
+            annotations: saved.annotations,
+            owner: owner(saved.owner),
+        }
     }
-    Ok(value)
 }
 
 /// The name of a user of the host, as far as its passwd file tells.

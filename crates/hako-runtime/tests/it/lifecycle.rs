@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
 
@@ -380,6 +381,7 @@ fn detached_run_and_its_pid_file() {
 #[test]
 fn list_knows_every_container() {
     let b = Bundle::sleeper();
+    fs::create_dir_all(b.records()).unwrap();
     assert_eq!(b.call(&["list", "-q"]).ok(), "");
     b.create().ok();
     // Not containers: a killed create's directory, and anything else.
@@ -390,6 +392,14 @@ fn list_knows_every_container() {
         serde_json::from_str(&b.call(&["list", "--format=json"]).ok()).unwrap();
     assert_eq!(all[0]["id"], b.id.as_str());
     assert_eq!(all[0]["status"], "created");
+    let start = format!(r#"[{{"ociVersion":"1.0.2","id":"{}","pid":"#, b.id);
+    let text = b.call(&["list", "--format=json"]).ok();
+    let start = start.replace("1.0.2", b.config["ociVersion"].as_str().unwrap());
+    assert!(text.starts_with(&start), "{text}");
+    let elsewhere = b.path("none").display().to_string();
+    let mut command = Command::new(BIN.path());
+    command.args(["--root", &elsewhere, "list"]);
+    assert!(b.finish(command).fails().contains(&elsewhere));
     let table = b.call(&["list"]).ok();
     assert!(
         table.starts_with("ID") && table.contains("created") && table.contains("root"),
@@ -421,6 +431,7 @@ fn list_while_containers_come_and_go() {
         .args(["-c", &script])
         .spawn()
         .unwrap();
+    fs::create_dir_all(b.records()).unwrap();
     while many.try_wait().unwrap().is_none() {
         b.call(&["list"]).ok();
     }
@@ -535,11 +546,31 @@ fn without_a_pid_namespace_kill_and_delete_end_everything() {
     let b = Bundle::sh("sleep 1000 & sleep 1000 & wait").without_namespace("pid");
     b.up();
     let pids: Vec<i32> = serde_json::from_str(&b.call(&["ps", "-f", "json", &b.id]).ok()).unwrap();
+    b.call(&["kill", &b.id, "0"]).ok();
     b.call(&["kill", &b.id, "KILL"]).ok();
     until(|| pids.iter().all(|p| stat(*p) == 'Z'));
     b.wait_status("stopped");
+    assert!(
+        b.call(&["kill", &b.id, "0"])
+            .fails()
+            .contains("container not running")
+    );
     b.call(&["delete", &b.id]).ok();
     assert!(b.cgroups().is_empty());
+    // Also those that have outlived the first process.
+    let b = Bundle::sh("sleep 1000 & sleep 1000 & wait").without_namespace("pid");
+    b.up();
+    let pids: Vec<i32> = serde_json::from_str(&b.call(&["ps", "-f", "json", &b.id]).ok()).unwrap();
+    let first = b.state()["pid"].as_i64().unwrap() as i32;
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(first).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    b.wait_status("stopped");
+    b.call(&["kill", &b.id, "KILL"]).ok();
+    until(|| pids.iter().all(|p| stat(*p) == 'Z'));
+    b.call(&["delete", &b.id]).ok();
 }
 
 #[test]

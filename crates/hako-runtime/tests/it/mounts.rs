@@ -317,6 +317,16 @@ fn mounts_land_in_order_and_through_links_of_the_image() {
 }
 
 #[test]
+fn a_path_masked_twice_is_masked_once() {
+    let b = Bundle::sh("grep -c ' /secret ' /proc/self/mountinfo").edit(|c| {
+        let list = c["linux"]["maskedPaths"].as_array_mut().unwrap();
+        list.extend([json!("/secret"), json!("/secret")]);
+    });
+    fs::write(b.rootfs().join("secret"), "text").unwrap();
+    assert_eq!(b.run().ok(), "1");
+}
+
+#[test]
 fn masked_paths_show_nothing() {
     let script = "cat /secret; ls /hidden; echo x > /hidden/y || echo ro; echo y > /secret && cat /secret; cat /proc/kcore; ls /proc/acpi /sys/firmware";
     let b = Bundle::sh(script).edit(|c| {
