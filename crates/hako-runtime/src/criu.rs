@@ -332,19 +332,20 @@ fn reasons(log: &Path, said: &OwnedFd) -> String {
         text.extend_from_slice(buffer.get(..len).unwrap_or_default());
     }
     let text = String::from_utf8_lossy(&text);
-    let mut errors = text.lines().filter(|line| line.contains("Error"));
     // "(00.123456) Error (criu/file.c:12): what": the time is of no interest.
-    let mut first: Vec<&str> = errors
-        .by_ref()
-        .take(3)
-        .map(|line| {
-            line.find("Error")
-                .and_then(|at| line.get(at..))
-                .unwrap_or(line)
-        })
-        .collect();
-    if errors.next().is_some() {
-        first.push("…");
+    let errors = text
+        .lines()
+        .filter_map(|line| line.find("Error").and_then(|at| line.get(at..)));
+    let mut first: Vec<&str> = Vec::new();
+    for error in errors.filter(|e| !e.is_empty()) {
+        match first.len() {
+            _ if first.contains(&error) => {}
+            4 => {
+                first.push("…");
+                break;
+            }
+            _ => first.push(error),
+        }
     }
     first.join("; ")
 }

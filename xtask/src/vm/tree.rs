@@ -12,13 +12,14 @@ use anyhow::{Context as _, Result, bail};
 use crate::vm::cpio::Archive;
 
 /// Packages whose programs the tests run in the guest.
-const PACKAGES: [&str; 26] = [
+const PACKAGES: [&str; 27] = [
     "acl",
     "attr",
     "bash",
     "bsdutils",
     "busybox-static",
     "coreutils",
+    "criu",
     "crun",
     "dash",
     "diffutils",

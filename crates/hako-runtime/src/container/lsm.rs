@@ -2,9 +2,8 @@
 //! "selinuxLabel"; config-linux.md, "Mount Label").
 //!
 //! They take effect at the next execve(2), which is the sealed stub's; the
-//! program that it executes stays in them. A profile has to let the stub be
-//! mapped, a file in memory: as engines' default profiles do, by
-//! `attach_disconnected`.
+//! program that it executes stays in them. AppArmor does not look at the stub, a
+//! file in memory; for SELinux it gets the label of the container's files.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
