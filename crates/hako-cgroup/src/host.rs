@@ -106,21 +106,30 @@ impl Host {
 
     /// Finds the hierarchies in the text of a mountinfo file. Lines that make
     /// no sense are passed over; a mount over a directory hides what was
-    /// mounted there or below before it.
+    /// mounted there or below before it, but not what is mounted on itself:
+    /// moved mounts stand where they were made.
     #[must_use]
     pub fn parse(mountinfo: &[u8]) -> Self {
-        let mut mounts: Vec<Mount<'_>> = Vec::new();
-        for mount in mountinfo.split(|b| *b == b'\n').filter_map(Mount::parse) {
-            // The root itself comes first and hides nothing.
-            if mount.point != "/" {
-                mounts.retain(|earlier| !mount.hides(earlier));
-            }
-            if matches!(mount.fs_type, "cgroup" | "cgroup2") {
-                mounts.push(mount);
-            }
-        }
+        let lines = mountinfo.split(|b| *b == b'\n');
+        let all: Vec<Mount<'_>> = lines.filter_map(Mount::parse).collect();
+        let parent = |id: &u32| all.iter().find(|m| m.id == *id).map(|m| m.parent);
+        let carries = |later: &Mount<'_>, mount: &Mount<'_>| {
+            let above = std::iter::successors(Some(mount.parent), parent);
+            above.take(all.len()).any(|id| id == later.id)
+        };
+        let visible: Vec<bool> = all
+            .iter()
+            .enumerate()
+            .map(|(at, mount)| {
+                // The root itself hides nothing.
+                let mut later = all.iter().skip(at + 1).filter(|m| m.point != "/");
+                matches!(mount.fs_type, "cgroup" | "cgroup2")
+                    && !later.any(|m| m.hides(mount) && !carries(m, mount))
+            })
+            .collect();
         let mut host = Self::default();
-        for mount in mounts {
+        let shown = all.into_iter().zip(visible).filter(|(_, visible)| *visible);
+        for (mount, _) in shown {
             if mount.fs_type == "cgroup" {
                 host.add_v1(mount);
             } else if host.v2.is_none() {
@@ -239,6 +248,9 @@ impl Membership {
 }
 
 struct Mount<'a> {
+    id: u32,
+    /// The mount on which it is.
+    parent: u32,
     root: String,
     point: String,
     fs_type: &'a str,
@@ -258,7 +270,9 @@ impl<'a> Mount<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
         let line = std::str::from_utf8(line).ok()?;
         let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(3);
+        let mut before = before.split(' ');
+        let (id, parent) = (before.next()?, before.next()?);
+        let mut before = before.skip(1);
         let (root, point) = (before.next()?, before.next()?);
         let mut after = after.splitn(3, ' ');
         let fs_type = after.next()?;
@@ -268,6 +282,8 @@ impl<'a> Mount<'a> {
             return None;
         }
         Some(Self {
+            id: id.parse().ok()?,
+            parent: parent.parse().ok()?,
             root: unescape(root)?,
             point,
             fs_type,
@@ -337,6 +353,19 @@ mod tests {
         assert_eq!(host.v2.unwrap().mount, "/sys/fs/cgroup");
         let text = format!("{HYBRID}50 23 0:99 / /sys rw - sysfs none rw\n");
         assert_eq!(Host::parse(text.as_bytes()).v2, None);
+    }
+
+    #[test]
+    fn a_moved_mount_stands_before_what_carries_it() {
+        let text = "\
+115 98 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+97 23 0:20 / /sys rw - sysfs none rw
+98 97 0:49 / /sys/fs/cgroup rw - tmpfs tmpfs rw
+";
+        let host = Host::parse(text.as_bytes());
+        assert_eq!(host.v1.first().unwrap().mount, "/sys/fs/cgroup/cpu");
+        let text = format!("{text}99 97 0:50 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n");
+        assert!(Host::parse(text.as_bytes()).v1.is_empty());
     }
 
     #[test]

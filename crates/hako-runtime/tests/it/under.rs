@@ -1,7 +1,8 @@
 //! The runtime in the place of runc, under the engines of Debian. Each is
 //! started by hand, with directories and sockets of its own, in a thread with a
-//! mount and a network namespace of its own and an empty `/run`: neither the
-//! machine's network and firewall nor another daemon have a part in it.
+//! mount and a network namespace of its own, an empty `/run`, and the cgroup
+//! hierarchies alone in `/sys/fs/cgroup`: neither the machine's network and
+//! firewall nor another daemon have a part in it.
 
 mod buildah;
 mod containerd;
@@ -12,7 +13,7 @@ mod rootless;
 
 use std::fs::{self, File};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,7 +22,8 @@ use std::time::Duration;
 use hako_sys::clone::flags::{NEWNET, NEWNS};
 use hako_sys::{ns, signal};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_move,
+    unmount,
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
@@ -47,6 +49,7 @@ fn apart(name: &str, test: impl FnOnce(&mut Place) + Send) {
         let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change("/", all).unwrap();
         mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
+        own_cgroup_directory();
         let up = Command::new("ip")
             .args(["link", "set", "lo", "up"])
             .status();
@@ -60,6 +63,39 @@ fn apart(name: &str, test: impl FnOnce(&mut Place) + Send) {
     if let Err(panic) = done {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Mounts the hierarchies of version 1 in a directory of this namespace: podman
+/// takes any directory beside them for one more, and makes files in it.
+fn own_cgroup_directory() {
+    let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    let names: Vec<&str> = points
+        .filter_map(|at| at.strip_prefix(CGROUPS)?.strip_prefix('/'))
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    let entries = fs::read_dir(CGROUPS).unwrap().map(|e| e.unwrap().path());
+    let links: Vec<(PathBuf, PathBuf)> = entries
+        .filter_map(|path| Some((fs::read_link(&path).ok()?, path)))
+        .collect();
+    let aside = Path::new("/run/hierarchies");
+    for name in &names {
+        fs::create_dir_all(aside.join(name)).unwrap();
+        mount_bind(Path::new(CGROUPS).join(name), aside.join(name)).unwrap();
+    }
+    unmount(CGROUPS, UnmountFlags::DETACH).unwrap();
+    mount("tmpfs", CGROUPS, "tmpfs", MountFlags::empty(), None).unwrap();
+    for name in &names {
+        let at = Path::new(CGROUPS).join(name);
+        fs::create_dir(&at).unwrap();
+        mount_move(aside.join(name), at).unwrap();
+    }
+    for (to, path) in links {
+        symlink(to, path).unwrap();
+    }
+    fs::remove_dir_all(aside).unwrap();
 }
 
 impl Place {

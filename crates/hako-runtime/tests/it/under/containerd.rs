@@ -36,7 +36,8 @@ impl Ctr<'_> {
         self.call(args).ok()
     }
 
-    /// On a terminal, without which ctr's -t does not go.
+    /// On a terminal, without which ctr's -t does not go. It may end before it
+    /// has copied the last of the output, under runc too: hence the sleeping.
     #[track_caller]
     fn on_terminal(&self, args: &[&str]) -> Out {
         let words = self.words(args);
@@ -49,20 +50,18 @@ impl Ctr<'_> {
         })
     }
 
-    /// With a line on its standard input, which ends a moment later: ctr 1.6
-    /// does not notice an end that comes before the task, under runc neither.
+    /// With a line on its standard input, which ends once there is an answer:
+    /// ctr 1.6 does not notice an end that comes before the task, under runc
+    /// neither.
     #[track_caller]
     fn given(&self, line: &str, args: &[&str]) -> Out {
-        let mut input = Command::new("sh")
-            .args(["-c", "echo $0; sleep 0.5", line])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut command = self.command(args);
-        command.stdin(input.stdout.take().unwrap());
-        let out = self.0.finish(command);
-        input.wait().unwrap();
-        out
+        let script = "(echo $0; until [ -s $1 ]; do sleep 0.05; done) | (shift; \"$@\") > $1; \
+             code=$?; cat $1; exit $code";
+        let answer = self.0.write("answer", "");
+        let mut command = Command::new("sh");
+        command.args(["-c", script, line, &answer]);
+        command.args(self.words(args)).stdin(Stdio::null());
+        self.0.finish(command)
     }
 
     fn flags<'b>(&self, flags: &[&'b str], id: &'b str, run: &[&'b str]) -> Vec<&'b str> {
@@ -192,7 +191,11 @@ fn foreground(ctr: &Ctr<'_>) {
     assert!(File::open(&records).is_ok());
     let args = ctr.flags(&["--rm"], "input", &["cat"]);
     assert_eq!(ctr.given("in", &args).ok(), "in");
-    let args = ctr.flags(&["--rm", "-t"], "tty", &["sh", "-c", "tty; exit 4"]);
+    let args = ctr.flags(
+        &["--rm", "-t"],
+        "tty",
+        &["sh", "-c", "tty; sleep 0.5; exit 4"],
+    );
     let out = ctr.on_terminal(&args);
     assert_eq!(out.code, 4, "{out:#?}");
     assert!(out.stdout.contains("/dev/pts/0"), "{out:#?}");
@@ -229,7 +232,7 @@ fn background(ctr: &Ctr<'_>) {
     let out = ctr.call(&exec("b", &flags, &["sh", "-c", "id -u; id -g; pwd"]));
     assert_eq!(out.ok(), "1000\n5\n/tmp");
     assert_eq!(ctr.given("in", &exec("c", &[], &["cat"])).ok(), "in");
-    let out = ctr.on_terminal(&exec("d", &["-t"], &["sh", "-c", "tty; exit 6"]));
+    let out = ctr.on_terminal(&exec("d", &["-t"], &["sh", "-c", "tty; sleep 0.5; exit 6"]));
     assert_eq!(out.code, 6, "{out:#?}");
     assert!(out.stdout.contains("/dev/pts/0"), "{out:#?}");
     for (id, flags, program, words) in [
