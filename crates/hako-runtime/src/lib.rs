@@ -1,0 +1,118 @@
+//! hako-runtime: an OCI runtime, from a bundle to a process, with the command
+//! line that runc defined. Called as `hako-monitor` it is a container's
+//! monitor.
+//!
+//! It is run several times for every container, so that its start-up is the
+//! product's speed: no threads, no async, few crates.
+
+// Nothing here is anybody else's: `pub` says what a module offers its siblings.
+#![allow(unreachable_pub)]
+
+mod cli;
+mod container;
+mod criu;
+mod ere;
+mod error;
+mod log;
+mod proc;
+mod rootfs;
+mod state;
+mod sync;
+mod time;
+mod verbs;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use cli::Args;
+use error::{Error, Kind};
+
+/// The parsers of what comes from outside, for the fuzz targets alone.
+#[doc(hidden)]
+pub mod outside {
+    pub use crate::criu::wire::read as criu_answer;
+    pub use crate::ere::Pattern;
+    pub use crate::state::parse as record;
+}
+
+/// The whole program, whichever of its two names it was called by.
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    if Path::new(&name).file_name() == Some(OsStr::new("hako-monitor")) {
+        return hako_monitor::main(arguments);
+    }
+    runtime(arguments)
+}
+
+fn runtime(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let args = match Args::parse(arguments) {
+        Ok(args) => args,
+        Err(e) => return fail(&e, 1),
+    };
+    let json = match args.get("log-format") {
+        None | Some("text") => false,
+        Some("json") => true,
+        Some(other) => {
+            return fail(
+                &Error::new(format!("--log-format: {other:?} is not text or json")),
+                1,
+            );
+        }
+    };
+    let level = match (args.get("log-level"), args.has("debug")) {
+        (_, true) | (Some("debug"), _) => log::Level::Debug,
+        (None | Some("warning"), _) => log::Level::Warning,
+        (Some("error"), _) => log::Level::Error,
+        (Some(other), _) => {
+            let told = format!("--log-level: {other:?} is not error, warning or debug");
+            return fail(&Error::new(told), 1);
+        }
+    };
+    if let Err(e) = log::open(args.get("log"), json, level) {
+        return fail(&e, 1);
+    }
+    let help = match args.verb.as_str() {
+        "help" => Some(args.free.first().map_or("", String::as_str)),
+        verb => args.has("help").then_some(verb),
+    };
+    let text = match help {
+        Some(verb) => Some(cli::help(verb)),
+        None => (args.verb.is_empty() && args.has("version")).then(version),
+    };
+    if let Some(text) = text {
+        use std::io::Write as _;
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    log::debug(&format!(
+        "hako-runtime {}: {}",
+        env!("CARGO_PKG_VERSION"),
+        args.shown()
+    ));
+    // runc's own failures of exec are told from the process's by 255.
+    let otherwise = if args.verb == "exec" { 255 } else { 1 };
+    match verbs::Global::of(&args).and_then(|global| verbs::run(&global, &args)) {
+        Ok(status) => ExitCode::from(status),
+        Err(e) => fail(&e, otherwise),
+    }
+}
+
+/// As `runc --version` prints it; engines read the "spec" line.
+fn version() -> String {
+    format!(
+        "hako-runtime version {}\nspec: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        hako_spec::runtime::VERSION
+    )
+}
+
+fn fail(error: &Error, otherwise: u8) -> ExitCode {
+    log::error(&error.to_string());
+    ExitCode::from(match error.kind {
+        Kind::NotFound => 127,
+        Kind::NotExecutable => 126,
+        Kind::Runtime | Kind::Hook | Kind::Damaged => otherwise,
+    })
+}
