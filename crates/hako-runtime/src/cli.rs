@@ -135,18 +135,13 @@ pub const FLAGS: &[Flag] = &[
         "form of the messages [text]",
     ),
     switch("debug", None, &[], "more messages"),
-    switch(
-        "systemd-cgroup",
-        None,
-        &[],
-        "let systemd make the cgroups (not supported)",
-    ),
+    switch("systemd-cgroup", None, &[], "let systemd make the cgroups"),
     value(
         "cgroup-manager",
         None,
-        "cgroupfs",
+        "cgroupfs|systemd",
         &[],
-        "who makes the cgroups",
+        "who makes the cgroups [cgroupfs]",
     ),
     value(
         "rootless",

@@ -21,6 +21,7 @@ pub mod netdev;
 pub mod parent;
 pub mod pids;
 pub mod program;
+pub mod scope;
 pub mod seccomp;
 pub mod shield;
 pub mod userns;

@@ -7,6 +7,7 @@
 use hako_cgroup::{Cgroup, Host};
 use hako_spec::runtime::{Pids, Resources};
 
+use super::scope::Scope;
 use crate::error::{Context, Result};
 
 /// What the first stage and the container's process need.
@@ -27,7 +28,12 @@ pub fn roomy(host: &Host, resources: &Resources) -> Option<Resources> {
 }
 
 /// Sets the limit that [`roomy`] has put off.
-pub fn tighten(host: &Host, cgroup: &Cgroup, resources: &Resources) -> Result<()> {
+pub fn tighten(
+    host: &Host,
+    cgroup: &Cgroup,
+    resources: &Resources,
+    scope: Option<&mut Scope>,
+) -> Result<()> {
     if roomy(host, resources).is_none() {
         return Ok(());
     }
@@ -35,9 +41,11 @@ pub fn tighten(host: &Host, cgroup: &Cgroup, resources: &Resources) -> Result<()
         pids: resources.pids.clone(),
         ..Resources::default()
     };
-    cgroup
-        .update(&last)
-        .context(|| "limit the number of processes")
+    let what = || "limit the number of processes";
+    if let Some(scope) = scope {
+        scope.update(cgroup, &last).context(what)?;
+    }
+    cgroup.update(&last).context(what)
 }
 
 #[cfg(test)]

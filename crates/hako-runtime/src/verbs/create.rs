@@ -37,6 +37,7 @@ pub(super) fn launched(
         passed: passed(args)?,
         for_start,
         rootless_cgroups: global.rootless,
+        systemd: global.systemd,
         console_size: console.as_ref().and_then(|_| own_size()),
         console,
     })

@@ -21,6 +21,7 @@ mod process;
 mod robust;
 mod rootless;
 mod security;
+mod systemd;
 mod terminal;
 mod unified;
 mod update;
