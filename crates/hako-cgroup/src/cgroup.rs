@@ -246,7 +246,7 @@ impl Cgroup {
         self.v1.iter().chain(&self.v2)
     }
 
-    fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+    pub(crate) fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
         self.v1.iter_mut().chain(&mut self.v2)
     }
 

@@ -61,6 +61,16 @@ impl Cgroup {
         resources: &Resources,
         options: &Options,
     ) -> Result<Self> {
+        Self::build(host, path, resources, options, By::Us)
+    }
+
+    fn build(
+        host: &Host,
+        path: &CgroupPath,
+        resources: &Resources,
+        options: &Options,
+        by: By,
+    ) -> Result<Self> {
         let mode = match (host.mode(), options.permission) {
             (Some(mode), _) => mode,
             (None, Permission::Ignore) => {
@@ -71,17 +81,41 @@ impl Cgroup {
             (None, Permission::Require) => return Err(Error::NoHierarchy),
         };
         let mut made = Made::default();
-        let result = make(host, mode, path, resources, options, &mut made);
+        let result = make(host, (mode, by), path, resources, options, &mut made);
         if result.is_err() {
             made.undo();
         }
         result
     }
+
+    /// As [`Cgroup::create`], where somebody else has made the cgroup for this
+    /// container: it is removed with it.
+    pub(crate) fn take(
+        host: &Host,
+        path: &CgroupPath,
+        resources: &Resources,
+        options: &Options,
+    ) -> Result<Self> {
+        let mut cgroup = Self::build(host, path, resources, options, By::Others)?;
+        for place in cgroup.places_mut() {
+            place.existed = false;
+        }
+        Ok(cgroup)
+    }
+}
+
+/// Who makes a cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// This process, and the groups above it where they are missing.
+    Us,
+    /// Systemd, which also hands down what it has delegated.
+    Others,
 }
 
 fn make(
     host: &Host,
-    mode: Mode,
+    (mode, by): (Mode, By),
     path: &CgroupPath,
     resources: &Resources,
     options: &Options,
@@ -116,7 +150,10 @@ fn make(
         let attempt = made
             .enter(&unified.mount, host.kind_v2(), path)
             .and_then(|entered| {
-                hand_down(host, mode, made.last()?, path, resources)?;
+                let needed = needed(host, mode, resources);
+                if by == By::Us || !has_all(&entered.0, &needed)? {
+                    hand_down(mode, by, made.last()?, path, &needed)?;
+                }
                 Ok(entered)
             });
         match attempt {
@@ -236,23 +273,27 @@ fn inherit_cpuset(root: &Dir, path: &CgroupPath, resources: &Resources) -> Resul
     Ok(())
 }
 
-/// Enables controllers of version 2 from the root down to the parent of the
-/// container's directory: those that a limit needs, and on a host with version
-/// 2 alone those that every container has.
-fn hand_down(
-    host: &Host,
-    mode: Mode,
-    root: &Dir,
-    path: &CgroupPath,
-    resources: &Resources,
-) -> Result<()> {
-    let needed: Vec<String> = resources::controllers(resources)
+/// The controllers of version 2 that a limit needs.
+fn needed(host: &Host, mode: Mode, resources: &Resources) -> Vec<String> {
+    resources::controllers(resources)
         .into_iter()
         .filter(|c| mode == Mode::V2 || host.v1_with(c).is_none())
         .map(|c| unified_name(&c).to_owned())
-        .collect();
-    let mut wanted = needed.clone();
-    if mode == Mode::V2 {
+        .collect()
+}
+
+fn has_all(dir: &Dir, needed: &[String]) -> Result<bool> {
+    let available = dir.read("cgroup.controllers")?;
+    let has = |name: &String| available.split_whitespace().any(|c| c == name);
+    Ok(needed.iter().all(has))
+}
+
+/// Enables controllers of version 2 from the root down to the parent of the
+/// container's directory: those that a limit needs, and on a host with version
+/// 2 alone those that every container has.
+fn hand_down(mode: Mode, by: By, root: &Dir, path: &CgroupPath, needed: &[String]) -> Result<()> {
+    let mut wanted = needed.to_vec();
+    if mode == Mode::V2 && by == By::Us {
         wanted.extend(WANTED.map(str::to_owned));
     }
     wanted.sort_unstable();
@@ -262,14 +303,14 @@ fn hand_down(
     }
     let mut parents: Vec<&str> = prefixes(path.inner()).collect();
     let leaf = parents.pop();
-    enable(root, &wanted, &needed)?;
+    enable(root, &wanted, needed)?;
     for at in parents {
         let dir = root.below(at)?;
-        check_type(&dir, &needed)?;
-        enable(&dir, &wanted, &needed)?;
+        check_type(&dir, needed)?;
+        enable(&dir, &wanted, needed)?;
     }
     if let Some(leaf) = leaf.filter(|leaf| leaf.contains('/')) {
-        check_type(&root.below(leaf)?, &needed)?;
+        check_type(&root.below(leaf)?, needed)?;
     }
     Ok(())
 }

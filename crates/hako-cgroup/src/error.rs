@@ -145,6 +145,28 @@ pub enum Error {
         /// How long.
         seconds: u64,
     },
+    /// Systemd is not there, or does not answer.
+    #[error("cannot reach systemd: tried {tried}")]
+    NoSystemd {
+        /// Every socket, with what went wrong there.
+        tried: String,
+    },
+    /// Systemd did not do what it was asked for.
+    #[error("cannot {action} by systemd")]
+    Systemd {
+        /// What, and to which unit.
+        action: String,
+        /// Its answer.
+        source: crate::systemd::BusError,
+    },
+    /// Systemd has put the process somewhere else.
+    #[error("systemd has put the process into {found}, not into {expected}")]
+    Elsewhere {
+        /// Where it should be.
+        expected: String,
+        /// Where it is.
+        found: String,
+    },
     /// A process could not be signalled.
     #[error("cannot signal process {pid}")]
     Signal {

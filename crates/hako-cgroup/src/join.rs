@@ -19,8 +19,9 @@ use crate::error::{Error, Result};
 /// They are to be opened before a user namespace is entered, whose root would
 /// lack the rights. A cgroup namespace is to be unshared after
 /// [`Join::enter_self`], or it is rooted at the parent's cgroups; with version
-/// 2 alone it can be part of the clone flags.
-#[derive(Debug)]
+/// 2 alone it can be part of the clone flags. The default is to enter none, for
+/// a process that somebody else moves.
+#[derive(Debug, Default)]
 pub struct Join {
     tasks: Vec<(String, OwnedFd)>,
     v2: Option<OwnedFd>,

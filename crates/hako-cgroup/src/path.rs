@@ -77,38 +77,6 @@ impl std::fmt::Display for CgroupPath {
     }
 }
 
-/// A path in the form `slice:prefix:name`, which callers with the systemd
-/// cgroup manager write (`system.slice:docker:1234`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SystemdName<'a> {
-    /// The parent slice; may be empty for the default.
-    pub slice: &'a str,
-    /// The prefix of the scope's name; may be empty.
-    pub prefix: &'a str,
-    /// The rest of the scope's name.
-    pub name: &'a str,
-}
-
-impl<'a> SystemdName<'a> {
-    /// Recognises the form; `None` when `path` is an ordinary path.
-    #[must_use]
-    pub fn recognise(path: &'a str) -> Option<Self> {
-        let mut parts = path.split(':');
-        let (slice, prefix, name) = (parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some() || path.contains('/') || name.is_empty() {
-            return None;
-        }
-        if !slice.is_empty() && slice != "-" && !slice.ends_with(".slice") {
-            return None;
-        }
-        Some(Self {
-            slice,
-            prefix,
-            name,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,26 +103,6 @@ mod tests {
             "/", "//.", "../x", "/a/../b", "a/..", "a\nb", "a\0b", &long, &deep,
         ] {
             assert!(CgroupPath::resolve(Some(bad), "c1").is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn systemd_names() {
-        let name = SystemdName::recognise("system.slice:hako:1234").unwrap();
-        assert_eq!(
-            (name.slice, name.prefix, name.name),
-            ("system.slice", "hako", "1234")
-        );
-        assert!(SystemdName::recognise(":hako:1234").is_some());
-        for ordinary in [
-            "/a/b",
-            "a:b",
-            "a:b:c",
-            "x.slice:b:c:d",
-            "x.slice:b/c:d",
-            "x.slice:b:",
-        ] {
-            assert!(SystemdName::recognise(ordinary).is_none(), "{ordinary}");
         }
     }
 

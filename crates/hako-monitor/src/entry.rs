@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hako_cgroup::{Cgroup, CgroupPath, Devices, Host, Join, Options, Permission};
@@ -108,13 +107,13 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args> {
 /// of its own, and the calling process ends at once: with 0, whatever comes;
 /// the outcome is told on the ready descriptor. With `--foreground` it stays.
 /// The process must not have threads.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args = match parse(args) {
         Ok(args) => args,
         Err(e) => {
             // There is nowhere else to say this.
             let _ = writeln!(std::io::stderr(), "hako-monitor: {}", e.line());
-            return ExitCode::from(2);
+            return 2;
         }
     };
     let ready = args.ready;
@@ -132,9 +131,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(Forked::Child) => {
                 let status = work(config, join.as_ref(), ready);
                 // What is open is the kernel's to close.
-                exit_now(i32::from(status != ExitCode::SUCCESS));
+                exit_now(i32::from(status));
             }
-            Ok(Forked::Parent { .. }) => return ExitCode::SUCCESS,
+            Ok(Forked::Parent { .. }) => return 0,
             Err(e) => {
                 let e = Error::system("go into the background")(e);
                 return fail(ready.as_ref(), None, &e);
@@ -164,7 +163,7 @@ fn own_cgroup(config: &Config) -> Result<Option<Join>> {
     })
 }
 
-fn work(config: Config, join: Option<&Join>, ready: Option<OwnedFd>) -> ExitCode {
+fn work(config: Config, join: Option<&Join>, ready: Option<OwnedFd>) -> u8 {
     let dir = match Dir::open(&config.dir) {
         Ok(dir) => dir,
         Err(e) => return fail(ready.as_ref(), None, &e),
@@ -173,7 +172,7 @@ fn work(config: Config, join: Option<&Join>, ready: Option<OwnedFd>) -> ExitCode
         Ok(mut monitor) => {
             drop(ready);
             match monitor.run() {
-                Ok(()) => ExitCode::SUCCESS,
+                Ok(()) => 0,
                 Err(e) => fail(None, Some(&dir), &e),
             }
         }
@@ -181,7 +180,7 @@ fn work(config: Config, join: Option<&Join>, ready: Option<OwnedFd>) -> ExitCode
     }
 }
 
-fn fail(ready: Option<&OwnedFd>, dir: Option<&Dir>, e: &Error) -> ExitCode {
+fn fail(ready: Option<&OwnedFd>, dir: Option<&Dir>, e: &Error) -> u8 {
     let exit = match e {
         Error::Runtime { exit, .. } => *exit,
         _ => 1,
@@ -191,7 +190,7 @@ fn fail(ready: Option<&OwnedFd>, dir: Option<&Dir>, e: &Error) -> ExitCode {
         complain(dir, &message);
     }
     report(ready, &Ready::Error { message, exit });
-    ExitCode::FAILURE
+    1
 }
 
 fn report(ready: Option<&OwnedFd>, what: &Ready) {

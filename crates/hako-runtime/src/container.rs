@@ -27,6 +27,7 @@ pub mod pids;
 pub mod program;
 pub mod receivers;
 pub mod restore;
+pub mod scope;
 pub mod seccomp;
 pub mod shield;
 pub mod userns;

@@ -23,7 +23,6 @@ mod verbs;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::process::ExitCode;
 
 use cli::Args;
 use error::{Error, Kind};
@@ -36,8 +35,9 @@ pub mod outside {
     pub use crate::state::parse as record;
 }
 
-/// The whole program, whichever of its two names it was called by.
-pub fn main() -> ExitCode {
+/// The whole program, whichever of its two names it was called by; gives the
+/// exit status.
+pub fn main() -> u8 {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     if Path::new(&name).file_name() == Some(OsStr::new("hako-monitor")) {
@@ -46,7 +46,7 @@ pub fn main() -> ExitCode {
     runtime(arguments)
 }
 
-fn runtime(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+fn runtime(arguments: impl Iterator<Item = OsString>) -> u8 {
     let args = match Args::parse(arguments) {
         Ok(args) => args,
         Err(e) => return fail(&e, 1),
@@ -84,7 +84,7 @@ fn runtime(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if let Some(text) = text {
         use std::io::Write as _;
         let _ = std::io::stdout().write_all(text.as_bytes());
-        return ExitCode::SUCCESS;
+        return 0;
     }
     log::debug(&format!(
         "hako-runtime {}: {}",
@@ -94,7 +94,7 @@ fn runtime(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     // runc's own failures of exec are told from the process's by 255.
     let otherwise = if args.verb == "exec" { 255 } else { 1 };
     match verbs::Global::of(&args).and_then(|global| verbs::run(&global, &args)) {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status,
         Err(e) => fail(&e, otherwise),
     }
 }
@@ -108,11 +108,11 @@ fn version() -> String {
     )
 }
 
-fn fail(error: &Error, otherwise: u8) -> ExitCode {
+fn fail(error: &Error, otherwise: u8) -> u8 {
     log::error(&error.to_string());
-    ExitCode::from(match error.kind {
+    match error.kind {
         Kind::NotFound => 127,
         Kind::NotExecutable => 126,
         Kind::Runtime | Kind::Hook | Kind::Damaged => otherwise,
-    })
+    }
 }

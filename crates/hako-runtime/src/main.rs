@@ -1,8 +1,6 @@
 //! hako-runtime, the program; everything is in the library, where fuzz targets
 //! reach it.
+#![cfg_attr(not(test), no_main)]
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    hako_runtime::main()
-}
+#[cfg(not(test))]
+hako_sys::program!(hako_runtime::main);

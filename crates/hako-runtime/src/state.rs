@@ -17,6 +17,7 @@ use hako_spec::id::ContainerId;
 use hako_spec::runtime::{Config, Hooks, Namespace, NamespaceKind, State, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::container::scope::Saved as SavedScope;
 use crate::error::{Context, Error, Kind, Result};
 use crate::proc::Identity;
 
@@ -51,6 +52,8 @@ pub struct Saved {
     /// Those of the directories that were there before the container: they are
     /// emptied, and left where they are.
     pub cgroup_existed: Vec<String>,
+    /// The unit, where systemd makes the cgroups.
+    pub scope: Option<SavedScope>,
 }
 
 /// A part of `config.json`: a command that needs no more reads it several
@@ -90,7 +93,7 @@ impl Excerpt {
     }
 }
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 impl Saved {
     /// A container that is being made.
@@ -109,6 +112,7 @@ impl Saved {
             cgroup_v1: Vec::new(),
             cgroup_v2: None,
             cgroup_existed: Vec::new(),
+            scope: None,
         }
     }
 
@@ -118,6 +122,13 @@ impl Saved {
         self.cgroup_v1 = saved.v1;
         self.cgroup_v2 = saved.v2;
         self.cgroup_existed = saved.existed;
+    }
+
+    /// Records the unit. Its cgroup is the container's even where it is there
+    /// already, as one that systemd is about to remove.
+    pub fn set_scope(&mut self, scope: SavedScope) {
+        self.scope = Some(scope);
+        self.cgroup_existed.clear();
     }
 
     /// The container's cgroups.

@@ -35,25 +35,28 @@ pub struct Global {
     pub root: PathBuf,
     /// Whether missing rights to cgroups are fine.
     pub rootless: bool,
+    /// Whether systemd makes the cgroups of new containers.
+    pub systemd: bool,
 }
 
 impl Global {
     /// Reads the global flags.
     pub fn of(args: &Args) -> Result<Self> {
-        if args.has("systemd-cgroup") || args.get("cgroup-manager") == Some("systemd") {
-            return Err(Error::new(
-                "the systemd cgroup manager is not supported: leave --systemd-cgroup out",
-            ));
-        }
-        if let Some(other) = args.get("cgroup-manager").filter(|m| *m != "cgroupfs") {
-            return Err(Error::new(match other {
-                "disabled" => {
-                    "--cgroup-manager: disabled is not supported: every container has a cgroup"
-                        .to_owned()
-                }
-                other => format!("--cgroup-manager: {other:?} is not cgroupfs"),
-            }));
-        }
+        let systemd = match args.get("cgroup-manager") {
+            None => args.has("systemd-cgroup"),
+            Some("systemd") => true,
+            Some("cgroupfs") => false,
+            Some("disabled") => {
+                return Err(Error::new(
+                    "--cgroup-manager: disabled is not supported: every container has a cgroup",
+                ));
+            }
+            Some(other) => {
+                return Err(Error::new(format!(
+                    "--cgroup-manager: {other:?} is not cgroupfs or systemd"
+                )));
+            }
+        };
         let user = !rustix::process::geteuid().is_root() || in_user_namespace();
         let rootless = match args.get("rootless") {
             None | Some("auto") => user,
@@ -69,6 +72,7 @@ impl Global {
         Ok(Global {
             root: std::path::absolute(root)?,
             rootless,
+            systemd,
         })
     }
 }

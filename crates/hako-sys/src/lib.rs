@@ -19,6 +19,7 @@ pub mod mount_attr;
 pub mod ns;
 pub mod pidfd;
 pub mod process;
+pub mod program;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;

@@ -50,12 +50,23 @@ pub fn default_rules() -> Vec<DeviceRule> {
         .collect()
 }
 
-/// Applies the rules to the cgroup, with version 1 where the host has it.
-pub(crate) fn apply(cgroup: &Cgroup, rules: &[DeviceRule], devices: Devices) -> Result<()> {
+/// The policy that the rules come to; none where devices are left alone.
+pub(crate) fn policy(rules: &[DeviceRule], devices: Devices) -> Result<Option<Policy>> {
+    if devices == Devices::Skip {
+        return Ok(None);
+    }
     let mut policy = Policy::build(rules)?;
     if devices == Devices::Apply {
         policy.add_defaults();
     }
+    Ok(Some(policy))
+}
+
+/// Applies the rules to the cgroup, with version 1 where the host has it.
+pub(crate) fn apply(cgroup: &Cgroup, rules: &[DeviceRule], devices: Devices) -> Result<()> {
+    let Some(policy) = policy(rules, devices)? else {
+        return Ok(());
+    };
     if let Some(dir) = cgroup.v1_with("devices")? {
         return v1(dir, &policy);
     }

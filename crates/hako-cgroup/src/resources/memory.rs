@@ -63,6 +63,16 @@ pub(super) fn apply(cgroup: &Cgroup, m: &Memory) -> Result<()> {
     }
 }
 
+/// `checkBeforeUpdate` alone.
+pub(super) fn check(cgroup: &Cgroup, m: &Memory) -> Result<()> {
+    match cgroup.site("memory")? {
+        Some(Site::V2(dir)) if m.check_before_update == Some(true) => {
+            check_usage(dir, m.limit.unwrap_or(0), m.swap.unwrap_or(0))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn v1(dir: &Dir, m: &Memory) -> Result<()> {
     let limit = set(m.limit);
     let mut swap = set(m.swap);

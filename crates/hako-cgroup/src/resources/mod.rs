@@ -49,6 +49,15 @@ pub(crate) fn apply(cgroup: &Cgroup, resources: &Resources, options: &Options) -
     other::unified(cgroup, &resources.unified)
 }
 
+/// Refuses what [`apply`] would refuse for what is in use now, before anybody
+/// else is told of the limits.
+pub(crate) fn check(cgroup: &Cgroup, resources: &Resources) -> Result<()> {
+    match &resources.memory {
+        Some(memory) => memory::check(cgroup, memory),
+        None => Ok(()),
+    }
+}
+
 /// The controllers, named as in version 1, that the limits need.
 pub(crate) fn controllers(resources: &Resources) -> Vec<String> {
     let mut needed: Vec<&str> = Vec::new();

@@ -129,6 +129,30 @@ impl Bench {
         self.place.path().join(crate::probe::NAME)
     }
 
+    /// Whether the runtime is called so that systemd makes the cgroups: then
+    /// their paths name units.
+    pub(crate) fn by_systemd(&self) -> bool {
+        let mut all = self.options.arguments.iter().map(String::as_str);
+        all.any(|a| {
+            [
+                "--systemd-cgroup",
+                "--systemd-cgroup=true",
+                "--cgroup-manager=systemd",
+            ]
+            .contains(&a)
+        })
+    }
+
+    /// For what is about cgroups' paths that are paths.
+    pub(crate) fn takes_paths(&self) -> Verdict {
+        match self.by_systemd() {
+            true => Err(Stop::Skipped(
+                "with systemd a cgroup's path names a unit".to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Whether the runtime can run a container at all; tried once. Who demands
     /// an error asks, as a runtime that always fails obeys nothing.
     pub(crate) fn works(&self) -> Verdict {

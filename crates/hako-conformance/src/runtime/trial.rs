@@ -32,9 +32,9 @@ pub(crate) struct Trial<'a> {
     pub(crate) id: String,
     /// `config.json`; [`create`](Self::create) writes it.
     pub(crate) config: Value,
-    /// The last part of its cgroup's path: the id at first, and of our own
-    /// making whatever becomes of that.
-    cgroup: String,
+    /// Its cgroup below the top of each hierarchy: the id at first, and of our
+    /// own making whatever becomes of that.
+    pub(crate) cgroup: String,
     /// What the probe does before it becomes the runtime, for a runtime in a
     /// surrounding of our making.
     within: Vec<Step>,
@@ -47,10 +47,17 @@ impl<'a> Trial<'a> {
     pub(crate) fn new(bench: &'a Bench, steps: &[Step]) -> Result<Trial<'a>, Stop> {
         let (number, dir) = bench.next();
         let id = format!("hako-conformance-{}-{number}", std::process::id());
+        let (path, cgroup) = match bench.by_systemd() {
+            true => (
+                format!("system.slice:hako:{id}"),
+                format!("system.slice/hako-{id}.scope"),
+            ),
+            false => (format!("/{id}"), id.clone()),
+        };
         let mut trial = Trial {
             bench,
-            config: base(&id),
-            cgroup: id.clone(),
+            config: base(&path),
+            cgroup,
             within: Vec::new(),
             id,
             dir,
@@ -404,7 +411,7 @@ pub(crate) fn well(done: &Done) -> Verdict {
     }
 }
 
-/// The cgroups called `name` at the top of each hierarchy that is mounted here.
+/// The cgroups at `name` below the top of each hierarchy that is mounted here.
 fn cgroups(name: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let hierarchies = mounts.lines().filter(|line| line.contains(" - cgroup"));
@@ -449,8 +456,8 @@ fn remove_cgroup(dir: &Path) {
 }
 
 /// A configuration that every runtime takes: version 1.0, the usual mounts and
-/// namespaces, a cgroup named after the container.
-fn base(id: &str) -> Value {
+/// namespaces, a cgroup of its own.
+fn base(cgroups_path: &str) -> Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     json!({
         "ociVersion": VERSION,
@@ -490,7 +497,7 @@ fn base(id: &str) -> Value {
             },
         ],
         "linux": {
-            "cgroupsPath": format!("/{id}"),
+            "cgroupsPath": cgroups_path,
             "namespaces": [
                 { "type": "pid" }, { "type": "network" }, { "type": "ipc" },
                 { "type": "uts" }, { "type": "mount" },

@@ -27,7 +27,7 @@ type Test = (&'static str, fn());
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     if args.first().is_some_and(|a| a == "--config") {
-        return hako_monitor::main(args);
+        return ExitCode::from(hako_monitor::main(args));
     }
     // What cargo-nextest asks of a test program.
     let has = |flag: &str| args.iter().any(|a| a == flag);

@@ -145,18 +145,13 @@ pub const FLAGS: &[Flag] = &[
         "which messages [warning]",
     ),
     value("criu", None, "FILE", &[], "the program criu [from PATH]"),
-    switch(
-        "systemd-cgroup",
-        None,
-        &[],
-        "let systemd make the cgroups (not supported)",
-    ),
+    switch("systemd-cgroup", None, &[], "let systemd make the cgroups"),
     value(
         "cgroup-manager",
         None,
-        "cgroupfs",
+        "cgroupfs|systemd",
         &[],
-        "who makes the cgroups",
+        "who makes the cgroups [cgroupfs]",
     ),
     value(
         "rootless",

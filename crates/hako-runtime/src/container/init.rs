@@ -57,6 +57,9 @@ pub struct Init<'a> {
     /// Cgroups of version 1 are entered by the process itself, after which the
     /// cgroup namespace can be made.
     pub late_cgroup_namespace: bool,
+    /// Systemd moves the process into its cgroup: it is to wait for that before
+    /// anything else.
+    pub is_moved: bool,
 }
 
 impl Init<'_> {
@@ -87,6 +90,7 @@ impl Init<'_> {
     /// `Some`: this is still the first stage, which is done. `None`: this is
     /// the container's process.
     fn stage(&self, channel: &Channel) -> Result<Option<()>> {
+        self.await_move(channel)?;
         self.enter_cgroups()?;
         if self.namespaces.enter()? {
             become_root();
@@ -135,6 +139,13 @@ impl Init<'_> {
         Ok(())
     }
 
+    fn await_move(&self, channel: &Channel) -> Result<()> {
+        match self.is_moved {
+            true => channel.wait_go().map(drop),
+            false => Ok(()),
+        }
+    }
+
     /// The CPUs are those of the cgroup from then on, whatever the runtime's
     /// caller was bound to.
     fn enter_cgroups(&self) -> Result<()> {
@@ -149,6 +160,7 @@ impl Init<'_> {
     fn set_up_and_become(&self, channel: &mut Channel) -> Result<Error> {
         let staged = self.namespaces.need_stage();
         if !staged {
+            self.await_move(channel)?;
             if self.namespaces.makes(NamespaceKind::User) {
                 channel.wait_go()?;
                 become_root();

@@ -23,6 +23,7 @@ use super::init::Init;
 use super::namespaces::Namespaces;
 use super::parent::Parent;
 use super::program::Passed;
+use super::scope::{self, Scope};
 use super::seccomp;
 use super::{check, delegate, hook, pids, receivers, shield};
 use crate::error::{Context, Error, Result};
@@ -56,6 +57,8 @@ pub struct Request<'a> {
     pub for_start: bool,
     /// Cgroups may be missing where the caller has no right to them.
     pub rootless_cgroups: bool,
+    /// Systemd makes the cgroup (`--systemd-cgroup`).
+    pub systemd: bool,
     /// A terminal socket of `run` in the foreground.
     pub console: Option<OwnedFd>,
     /// Its size, where the configuration has none.
@@ -80,6 +83,7 @@ pub struct Guard {
     dir: Directory,
     /// The container's cgroup.
     pub cgroup: Option<Cgroup>,
+    scope: Option<scope::Saved>,
     /// The container's process, or its first stage.
     pub process: Option<OwnedFd>,
     /// Hooks to run when all is undone, once others have run ("continue the
@@ -95,6 +99,7 @@ impl Guard {
         Guard {
             dir,
             cgroup: None,
+            scope: None,
             process: None,
             poststop: Vec::new(),
             state,
@@ -105,6 +110,17 @@ impl Guard {
     /// Leaves everything as it is.
     pub fn keep(mut self) {
         self.kept = true;
+    }
+
+    /// The container's id.
+    pub fn id(&self) -> &str {
+        &self.state.id
+    }
+
+    /// Takes what systemd has made; until then it may be somebody else's.
+    pub fn take_scope(&mut self, scope: scope::Saved, cgroup: Cgroup) {
+        self.scope = Some(scope);
+        self.cgroup = Some(cgroup);
     }
 }
 
@@ -119,6 +135,11 @@ impl Drop for Guard {
         }
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.kill(9);
+        }
+        if let Some(scope) = &self.scope {
+            let _ = scope::stop(scope);
+        }
+        if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.delete();
         }
         let _ = self.dir.remove();
@@ -159,7 +180,14 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     }
     let proc = Proc::open()?;
     let host = Host::detect().context(|| "find the cgroup hierarchies")?;
-    let cgroup_path = cgroup_path(config, &request.id)?;
+    let mut scope = None;
+    let cgroup_path = match request.systemd {
+        true => {
+            let planned = Scope::plan(&host, config, &request.id, request.rootless_cgroups)?;
+            scope.insert(planned).path().clone()
+        }
+        false => cgroup_path(config, &request.id)?,
+    };
 
     let dir = Directory::make(request.root, &request.id)?;
     let mut container = Container {
@@ -172,16 +200,25 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     container
         .saved
         .set_cgroup(&free_cgroup(&host, &cgroup_path)?);
+    if let Some(scope) = &scope {
+        container.saved.set_scope(scope.saved());
+    }
     write_whole(&dir.file("config.json"), &request.bundle.text)?;
     dir.save(&container.saved)?;
     let none = Resources::default();
     let resources = config.linux.as_ref().and_then(|l| l.resources.as_ref());
     let resources = resources.unwrap_or(&none);
-    let cgroup = make_cgroup(&host, &cgroup_path, &request, resources, &namespaces)?;
-    container.saved.set_cgroup(&cgroup);
-    let own = own_cgroups(&host, &cgroup);
-    let join = cgroup.join().context(|| "open the cgroup")?;
-    guard.cgroup = Some(cgroup);
+    let roomy = pids::roomy(&host, resources);
+    let at_first = roomy.as_ref().unwrap_or(resources);
+    let options = cgroup_options(&request, &namespaces);
+    let mut join = Join::default();
+    if scope.is_none() {
+        let cgroup = make_cgroup(&host, &cgroup_path, at_first, &options)?;
+        container.saved.set_cgroup(&cgroup);
+        join = cgroup.join().context(|| "open the cgroup")?;
+        guard.cgroup = Some(cgroup);
+    }
+    let own = own_cgroups(&host, &container.saved.cgroup());
 
     let filter = match config.linux.as_ref().and_then(|l| l.seccomp.as_ref()) {
         Some(profile) => Some(seccomp::prepare(profile)?),
@@ -198,8 +235,8 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         ),
         (None, console) => console,
     };
-    let late_cgroup_namespace =
-        namespaces.makes(NamespaceKind::Cgroup) && !container.saved.cgroup_v1.is_empty();
+    let late_cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup)
+        && (scope.is_some() || !container.saved.cgroup_v1.is_empty());
     let user_namespace = namespaces.has(NamespaceKind::User);
     let sources = Sources::open(&proc, config, bundle, &rootfs, user_namespace)?;
     let plan = Plan {
@@ -229,9 +266,16 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         passed: request.passed,
         no_new_keyring: request.no_new_keyring,
         late_cgroup_namespace,
+        is_moved: scope.is_some(),
     };
     let (ours, pid, mut pidfd) = start_process(init, &join)?;
     guard.process = Some(pidfd.try_clone()?);
+    if let Some(scope) = &mut scope {
+        let cgroup = scope.enter(&mut guard, (&host, config), pid, at_first, &options)?;
+        container.saved.set_cgroup(&cgroup);
+        guard.cgroup = Some(cgroup);
+        ours.send(&Message::Go(0))?;
+    }
     let mut parent = Parent {
         proc: &proc,
         config,
@@ -251,7 +295,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     parent.until_ready()?;
     receivers::tell_of_container(&pidfd, request.pidfd_socket.as_deref(), config)?;
     if let Some(cgroup) = &guard.cgroup {
-        pids::tighten(&host, cgroup, resources)?;
+        pids::tighten(&host, cgroup, resources, scope.as_mut())?;
         delegate::hand_over(
             cgroup,
             config,
@@ -318,26 +362,27 @@ pub fn free_cgroup(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
 pub fn make_cgroup(
     host: &Host,
     path: &CgroupPath,
-    request: &Request<'_>,
     resources: &Resources,
-    namespaces: &Namespaces,
+    options: &CgroupOptions,
 ) -> Result<Cgroup> {
-    let roomy = pids::roomy(host, resources);
-    let resources = roomy.as_ref().unwrap_or(resources);
+    let cgroup = Cgroup::create(host, path, resources, options).context(|| "make the cgroup")?;
+    if cgroup.existed() && cgroup.is_frozen().unwrap_or(false) {
+        return Err(Error::new(format!("cgroup {path} is frozen")));
+    }
+    Ok(cgroup)
+}
+
+/// How its cgroup is made.
+pub fn cgroup_options(request: &Request<'_>, namespaces: &Namespaces) -> CgroupOptions {
     let user = namespaces.has(NamespaceKind::User);
-    let options = CgroupOptions {
+    CgroupOptions {
         permission: permission(request),
         devices: if user && request.rootless_cgroups {
             Devices::Skip
         } else {
             Devices::Apply
         },
-    };
-    let cgroup = Cgroup::create(host, path, resources, &options).context(|| "make the cgroup")?;
-    if cgroup.existed() && cgroup.is_frozen().unwrap_or(false) {
-        return Err(Error::new(format!("cgroup {path} is frozen")));
     }
-    Ok(cgroup)
 }
 
 fn permission(request: &Request<'_>) -> Permission {

@@ -10,6 +10,7 @@
 use hako_cgroup::{Cgroup, Host};
 use hako_spec::runtime::{Pids, Resources};
 
+use super::scope::Scope;
 use crate::error::{Context, Result};
 
 /// What the first stage and the container's process need.
@@ -42,7 +43,12 @@ pub fn roomy(host: &Host, resources: &Resources) -> Option<Resources> {
 }
 
 /// Sets the limit that [`roomy`] has put off.
-pub fn tighten(host: &Host, cgroup: &Cgroup, resources: &Resources) -> Result<()> {
+pub fn tighten(
+    host: &Host,
+    cgroup: &Cgroup,
+    resources: &Resources,
+    scope: Option<&mut Scope>,
+) -> Result<()> {
     if roomy(host, resources).is_none() {
         return Ok(());
     }
@@ -50,9 +56,11 @@ pub fn tighten(host: &Host, cgroup: &Cgroup, resources: &Resources) -> Result<()
         pids: resources.pids.clone(),
         ..Resources::default()
     };
-    cgroup
-        .update(&last)
-        .context(|| "limit the number of processes")
+    let what = || "limit the number of processes";
+    if let Some(scope) = scope {
+        scope.update(cgroup, &last).context(what)?;
+    }
+    cgroup.update(&last).context(what)
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::apart::Apart;
 use super::bundle::utf8;
 use super::checkpoint::{self, DESCRIPTORS, Dirs, external, external_mounts, field, key, pair};
-use super::launch::{self, Guard, Launched, cgroup_path, free_cgroup, make_cgroup};
+use super::launch::{self, Guard, Launched, cgroup_options, cgroup_path, free_cgroup, make_cgroup};
 use super::namespaces::{Namespaces, file};
-use super::{check, console, hook, receivers};
+use super::{check, console, hook, pids, receivers};
 use crate::criu::wire::Message;
 use crate::criu::{self, Call, Kind, Notice};
 use crate::error::{Context, Error, Result};
@@ -37,6 +37,11 @@ pub struct Restored {
 /// Makes the container of `request` out of the files of `from`. On failure
 /// nothing of it is left.
 pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Result<Restored> {
+    if request.systemd {
+        return Err(Error::new(
+            "restore cannot have systemd make the cgroups: leave --systemd-cgroup out",
+        ));
+    }
     let bundle = request.bundle.path()?;
     let config = request.bundle.config.clone();
     let rootfs = request.bundle.rootfs()?;
@@ -65,7 +70,10 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     let none = Resources::default();
     let resources = config.linux.as_ref().and_then(|l| l.resources.as_ref());
     let resources = resources.unwrap_or(&none);
-    let cgroup = make_cgroup(&host, &place, request, resources, &namespaces)?;
+    let roomy = pids::roomy(&host, resources);
+    let at_first = roomy.as_ref().unwrap_or(resources);
+    let options = cgroup_options(request, &namespaces);
+    let cgroup = make_cgroup(&host, &place, at_first, &options)?;
     container.saved.set_cgroup(&cgroup);
     dir.save(&container.saved)?;
     let join = cgroup.join().context(|| "open the cgroup")?;

@@ -49,6 +49,7 @@ pub(super) fn asked<'a>(
         passed: passed(args)?,
         for_start,
         rootless_cgroups: global.rootless,
+        systemd: global.systemd,
         console_size: console.as_ref().and_then(|_| own_size()),
         console,
     })

@@ -8,7 +8,7 @@ use hako_spec::runtime::Status;
 
 use super::{Global, no_more, select};
 use crate::cli::Args;
-use crate::container::hook;
+use crate::container::{hook, scope};
 use crate::error::{Context, Error, Kind, Result};
 use crate::log;
 use crate::state::{Container, Directory};
@@ -75,6 +75,7 @@ pub(super) fn remove(container: &Container) -> Result<()> {
     let killed = cgroup.kill(9).context(|| "kill what is left");
     // "Resources associated with the container, but not created by this
     // container, MUST NOT be deleted" (runtime.md, "Delete"): the cgroup knows.
+    let unit = container.saved.scope.as_ref().map_or(Ok(()), scope::stop);
     let cgroup = cgroup.delete().context(|| "remove the cgroup");
     let dir = container.dir.remove();
     if let Ok(Some(hooks)) = excerpt.map(|e| e.hooks) {
@@ -83,5 +84,5 @@ pub(super) fn remove(container: &Container) -> Result<()> {
         let state = container.state(Status::Stopped);
         hook::run_all("poststop", &hooks.poststop, &state);
     }
-    killed.and(cgroup).and(dir)
+    killed.and(unit).and(cgroup).and(dir)
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Global, document, load, no_more};
 use crate::cli::Args;
-use crate::container::pids;
+use crate::container::{pids, scope};
 use crate::error::{Context, Error, Result};
 use crate::log;
 
@@ -64,11 +64,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     if container.status() == Status::Stopped {
         return Err(container.not_running());
     }
-    container
-        .saved
-        .cgroup()
-        .update(&resources)
-        .context(|| "update")?;
+    let cgroup = container.saved.cgroup();
+    if let Some(scope) = &container.saved.scope {
+        scope::update(scope, &cgroup, &resources).context(|| "update")?;
+    }
+    cgroup.update(&resources).context(|| "update")?;
     Ok(0)
 }
 

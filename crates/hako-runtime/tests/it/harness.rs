@@ -147,8 +147,14 @@ impl Bundle {
         let mut config: Value = serde_json::from_slice(&text).unwrap();
         config["process"]["terminal"] = json!(false);
         config["root"]["readonly"] = json!(false);
-        let cgroup = format!("/{id}/c");
-        config["linux"]["cgroupsPath"] = json!(cgroup);
+        let (path, cgroup) = match by_systemd() {
+            true => (
+                format!("system.slice:hako:{id}"),
+                format!("/system.slice/hako-{id}.scope"),
+            ),
+            false => (format!("/{id}/c"), format!("/{id}/c")),
+        };
+        config["linux"]["cgroupsPath"] = json!(path);
         let mut bundle = Bundle {
             dir,
             config,
@@ -263,7 +269,11 @@ impl Bundle {
     /// The runtime with its `--root` and `args`.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(BIN);
-        command.arg("--root").arg(self.records()).args(args);
+        command.arg("--root").arg(self.records());
+        if by_systemd() {
+            command.arg("--systemd-cgroup");
+        }
+        command.args(args);
         command.stdin(Stdio::null()).env_remove("LISTEN_FDS");
         command
     }
@@ -346,6 +356,11 @@ impl Bundle {
     pub fn cgroups(&self) -> Vec<PathBuf> {
         cgroup_dirs(&self.cgroup)
     }
+}
+
+/// Whether the tests run with `--systemd-cgroup`.
+pub fn by_systemd() -> bool {
+    std::env::var("HAKO_RUNTIME_CGROUPS").is_ok_and(|by| by == "systemd")
 }
 
 /// Where the hierarchies are.

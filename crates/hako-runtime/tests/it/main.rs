@@ -25,6 +25,7 @@ mod robust;
 mod rootless;
 mod security;
 mod selection;
+mod systemd;
 mod terminal;
 mod under;
 mod unified;

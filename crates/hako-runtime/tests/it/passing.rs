@@ -208,8 +208,10 @@ fn spellings_of_the_peers() {
             &["--cgroup-manager", "disabled", "list"][..],
             "every container has a cgroup",
         ),
-        (&["--cgroup-manager=systemd", "list"], "not supported"),
-        (&["--systemd-cgroup", "list"], "not supported"),
+        (
+            &["--cgroup-manager=upstart", "list"],
+            "not cgroupfs or systemd",
+        ),
         (&["--log-level", "loud", "list"], "--log-level"),
         (&["--log", "journald:x", "list"], "only files"),
         (&["--log", "syslog:x", "list"], "only files"),
@@ -228,6 +230,27 @@ fn spellings_of_the_peers() {
     let by = |path: &str| b.call(&["exec", "--cgroup", path, &b.id, "cat", "/proc/self/cgroup"]);
     assert_eq!(by("/").ok(), b.exec(&["cat", "/proc/self/cgroup"]).ok());
     assert!(by("cpu:/x").fails().contains("--cgroup"));
+}
+
+/// What is opened first would take the numbers of the missing ones, and what is
+/// printed would go there.
+#[test]
+fn missing_standard_streams_are_null() {
+    let b = Bundle::sh("echo out; echo err >&2; readlink /proc/self/fd/1 > /tmp/where");
+    let dir = b.dir.path().to_str().unwrap().to_owned();
+    let mut command = std::process::Command::new("bash");
+    let script = "exec \"$@\" <&- >&- 2>&-";
+    command.args(["-c", script, "x", crate::harness::BIN.path(), "--root"]);
+    command
+        .arg(b.records())
+        .args(["run", "--keep", "-b", &dir, &b.id]);
+    assert_eq!(b.finish(command).code, 0);
+    let record = fs::read_to_string(b.records().join(&b.id).join("state.json")).unwrap();
+    assert!(
+        record.starts_with('{') && !record.contains("out\n"),
+        "{record}"
+    );
+    b.call(&["delete", &b.id]).ok();
 }
 
 #[test]

@@ -144,6 +144,7 @@ fn with_controllers() -> Result<Vec<hierarchy::Hierarchy>, Stop> {
 }
 
 fn absolute(bench: &Bench) -> Verdict {
+    bench.takes_paths()?;
     let all = with_controllers()?;
     let trial = Trial::new(bench, &[])?;
     trial.create()?;
@@ -162,6 +163,7 @@ fn absolute(bench: &Bench) -> Verdict {
 }
 
 fn consistent(bench: &Bench, prefix: &str) -> Verdict {
+    bench.takes_paths()?;
     with_controllers()?;
     let mut trial = Trial::new(bench, &[])?;
     trial.config["linux"]["cgroupsPath"] = json!(format!("{prefix}{}", trial.id));
@@ -188,6 +190,7 @@ fn without(bench: &Bench) -> Verdict {
 }
 
 fn existing(bench: &Bench) -> Verdict {
+    bench.takes_paths()?;
     let some = || with_controllers().map(|mut all| all.remove(0));
     let here = hierarchy::of("pids").or_else(|_| some())?;
     let trial = Trial::new(bench, &[])?;
@@ -239,7 +242,7 @@ fn version_1(bench: &Bench) -> Verdict {
     trial.create()?;
     let mut own = 0;
     for place in places(&trial)? {
-        own += usize::from(place.ends_with(&trial.id));
+        own += usize::from(place.ends_with(&trial.cgroup));
         let uid = owner(&place)?;
         demand(uid == 0, || {
             format!("{} belongs to user {uid}", place.display())
@@ -275,7 +278,7 @@ fn second(bench: &Bench, change: fn(&mut Value), wanted: Owner) -> Verdict {
     let trial = Trial::of(bench, "1.1.0", &[])?.edit(delegated).edit(change);
     trial.create()?;
     let place = here.place(trial.pid()?)?;
-    demand(place.ends_with(&trial.id), || {
+    demand(place.ends_with(&trial.cgroup), || {
         format!("the container is in {}", place.display())
     })?;
     let given = delegable();
