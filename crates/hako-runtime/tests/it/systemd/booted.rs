@@ -113,6 +113,11 @@ fn a_container_is_a_scope() {
         format!("container {}", s.bundle.id)
     );
     assert_eq!(s.read("cgroup.procs"), s.bundle.pid().to_string());
+    // The one for start and the channel: systemd has no connection to it.
+    let fds = fs::read_dir(format!("/proc/{}/fd", s.bundle.pid())).unwrap();
+    let names = fds.map(|fd| fs::read_link(fd.unwrap().path()).unwrap());
+    let sockets = names.filter(|name| name.to_string_lossy().starts_with("socket:"));
+    assert!(sockets.count() <= 2);
     s.bundle.start().ok();
     assert_eq!(s.read("cgroup.procs"), s.bundle.pid().to_string());
     assert_eq!(s.bundle.exec(&["cat", "/proc/self/cgroup"]).ok(), "0::/");
