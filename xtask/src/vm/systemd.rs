@@ -77,7 +77,7 @@ pub(crate) fn files(tree: &mut Tree, environment: &[(String, String)]) -> Result
          --address=systemd: --nofork --nopidfile --systemd-activation --syslog-only\n",
     );
     let mut service = format!(
-        "[Unit]\nDefaultDependencies=no\nWants=dbus.socket\nAfter=dbus.socket\n\
+        "[Unit]\nDefaultDependencies=no\nWants=dbus.service\nAfter=dbus.service\n\
          SuccessAction=poweroff-immediate\nFailureAction=poweroff-immediate\n\
          [Service]\nType=oneshot\nTimeoutStartSec=infinity\nOOMPolicy=continue\n\
          StandardOutput=kmsg\nStandardError=kmsg\nExecStart=/xtask {VERB} {RUN}\n"
