@@ -15,6 +15,7 @@ mod plan;
 mod qemu;
 mod report;
 mod suites;
+mod systemd;
 mod tree;
 
 use std::fs;
@@ -44,6 +45,8 @@ Options:
                           (default: what linux-image-cloud-amd64 depends on)
   --filter STR            only tests whose suite::name contains STR (may be
                           given more than once)
+  --systemd               boot with systemd as the first process, and run the
+                          tests of hako-runtime with --systemd-cgroup
   --memory MB             memory of the machine (default: 3072)
   --timeout S             seconds that the machine may take (default: 5400)
 
@@ -56,9 +59,19 @@ const PATIENCE: &str = "10";
 /// Seconds that one test may take.
 const TEST_TIMEOUT: u64 = 600;
 
+/// What the guest's first process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guest {
+    /// This program.
+    Bare,
+    /// Systemd.
+    Systemd,
+}
+
 struct Options {
     kernel: Option<String>,
     filters: Vec<String>,
+    guest: Guest,
     memory: u32,
     timeout: Duration,
 }
@@ -67,6 +80,7 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Result<ExitCode> {
     let mut options = Options {
         kernel: None,
         filters: Vec::new(),
+        guest: Guest::Bare,
         memory: 3072,
         timeout: Duration::from_secs(5400),
     };
@@ -74,6 +88,7 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Result<ExitCode> {
         match arg {
             Long("kernel") => options.kernel = Some(parser.value()?.string()?),
             Long("filter") => options.filters.push(parser.value()?.string()?),
+            Long("systemd") => options.guest = Guest::Systemd,
             Long("memory") => options.memory = parser.value()?.parse()?,
             Long("timeout") => options.timeout = Duration::from_secs(parser.value()?.parse()?),
             Short('h') | Long("help") => {
@@ -109,8 +124,11 @@ fn sweep(runs: &Path) -> Result<()> {
 }
 
 fn test(kernel: &kernel::Kernel, dir: &Path, options: Options) -> Result<ExitCode> {
-    let mut tree = Tree::system()?;
-    let suites = suites::build(&mut tree)?;
+    let mut tree = match options.guest {
+        Guest::Bare => Tree::system(&[], &[])?,
+        Guest::Systemd => Tree::system(&systemd::PACKAGES, &systemd::PROGRAMS)?,
+    };
+    let suites = suites::build(&mut tree, options.guest)?;
     let mut modules = Vec::new();
     for module in kernel.modules.wanted()? {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
@@ -130,9 +148,14 @@ fn test(kernel: &kernel::Kernel, dir: &Path, options: Options) -> Result<ExitCod
         ("TERM", "dumb"),
     ];
     environment.extend(others.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    if options.guest == Guest::Systemd {
+        environment.push(("HAKO_RUNTIME_CGROUPS".to_owned(), "systemd".to_owned()));
+        systemd::files(&mut tree, &environment)?;
+    }
     let plan = Plan {
         modules,
         suites,
+        systemd: options.guest == Guest::Systemd,
         environment: environment.into_iter().collect(),
         jobs: 2,
         test_timeout: TEST_TIMEOUT,

@@ -17,6 +17,8 @@ pub(crate) const OUTPUT_MAX: usize = 64 << 10;
 pub(crate) struct Plan {
     /// Files of kernel modules, in the order in which they are loaded.
     pub(crate) modules: Vec<String>,
+    /// Whether systemd becomes the first process.
+    pub(crate) systemd: bool,
     /// What is run, one after the other.
     pub(crate) suites: Vec<Suite>,
     /// The environment of the tests.

@@ -11,12 +11,13 @@ use crate::binaries;
 use crate::command::{cargo, show};
 use crate::vm::plan::Suite;
 use crate::vm::tree::Tree;
+use crate::vm::{Guest, systemd};
 
 /// Crates whose tests run in the guest.
 const CRATES: [&str; 4] = ["hako-cgroup", "hako-runtime", "hako-monitor", "hako"];
 
 /// Tests that cannot run in the guest: suite, start of the name, and why.
-const LEFT_OUT: [(&str, &str, &str); 4] = [
+const LEFT_OUT: [(&str, &str, &str); 5] = [
     (
         "hako-cgroup::processes",
         "legacy::",
@@ -26,6 +27,11 @@ const LEFT_OUT: [(&str, &str, &str); 4] = [
         "hako-runtime::it",
         "under::",
         "needs podman, docker, containerd and buildah, of which the guest has no copy",
+    ),
+    (
+        "hako-runtime::it",
+        "systemd::booted::",
+        "needs systemd as the first process (--systemd)",
     ),
     (
         "hako::it",
@@ -44,14 +50,24 @@ const BIN: &str = "hako/bin";
 const TESTS: &str = "hako/tests";
 
 /// Builds everything and puts it into the tree.
-pub(crate) fn build(tree: &mut Tree) -> Result<Vec<Suite>> {
-    let programs = binaries::release()?;
-    tree.file(&format!("{BIN}/hako"), &programs.hako);
-    tree.file(&format!("{BIN}/hako-runtime"), &programs.runtime);
-    tree.file(&format!("{BIN}/hako-monitor"), &programs.runtime);
+pub(crate) fn build(tree: &mut Tree, guest: Guest) -> Result<Vec<Suite>> {
+    let (crates, left_out) = match guest {
+        Guest::Bare => (&CRATES[..], &LEFT_OUT[..]),
+        Guest::Systemd => (&systemd::CRATES[..], &systemd::LEFT_OUT[..]),
+    };
+    let runtime = match guest {
+        Guest::Bare => {
+            let programs = binaries::release()?;
+            tree.file(&format!("{BIN}/hako"), &programs.hako);
+            programs.runtime
+        }
+        Guest::Systemd => binaries::runtime()?,
+    };
+    tree.file(&format!("{BIN}/hako-runtime"), &runtime);
+    tree.file(&format!("{BIN}/hako-monitor"), &runtime);
 
     let mut command = cargo(["test", "--no-run", "--message-format=json"]);
-    for name in CRATES {
+    for name in crates {
         command.args(["--package", name]);
     }
     eprintln!("+ {}", show(&command));
@@ -67,7 +83,7 @@ pub(crate) fn build(tree: &mut Tree) -> Result<Vec<Suite>> {
     for (name, program) in test_programs(&String::from_utf8_lossy(&out.stdout)) {
         let at = format!("{TESTS}/{}", name.replace("::", "-"));
         tree.file(&at, &program);
-        let left_out = LEFT_OUT.iter().filter(|(suite, ..)| *suite == name);
+        let left_out = left_out.iter().filter(|(suite, ..)| *suite == name);
         suites.push(Suite {
             program: format!("/{at}"),
             left_out: left_out
@@ -145,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_a_reason() {
-        for (suite, start, reason) in LEFT_OUT {
+        for (suite, start, reason) in LEFT_OUT.into_iter().chain(systemd::LEFT_OUT) {
             let name = suite.split("::").next().unwrap();
             assert!(CRATES.contains(&name), "{suite}");
             assert!(start.ends_with("::") || start.contains("::") && reason.len() > 10);

@@ -88,8 +88,9 @@ enum Node {
 pub(crate) struct Tree(BTreeMap<String, Node>);
 
 impl Tree {
-    /// An empty system with the programs of the packages.
-    pub(crate) fn system() -> Result<Self> {
+    /// An empty system with the programs of the packages, those of `packages`
+    /// as well, and further ones.
+    pub(crate) fn system(packages: &[&str], others: &[&str]) -> Result<Self> {
         let mut tree = Tree::default();
         for (path, mode) in DIRS {
             tree.0.insert(path.to_owned(), Node::Dir(mode));
@@ -102,7 +103,10 @@ impl Tree {
             tree.host(Path::new(path))?;
         }
         let mut programs = Vec::new();
-        for path in listed()? {
+        for path in others {
+            programs.push(tree.host(Path::new(path))?);
+        }
+        for path in listed(packages)? {
             if PROGRAM_DIRS.iter().any(|dir| path.starts_with(dir)) && Path::new(&path).exists() {
                 programs.push(tree.host(Path::new(&path))?);
             }
@@ -128,7 +132,7 @@ impl Tree {
 
     /// Adds a file of this machine under its own path, links with what they
     /// name; returns the file at the end of the links.
-    fn host(&mut self, path: &Path) -> Result<PathBuf> {
+    pub(crate) fn host(&mut self, path: &Path) -> Result<PathBuf> {
         let read = || format!("read {}", path.display());
         // The directory's own links are in the tree already.
         let dir = path.parent().unwrap_or(Path::new("/"));
@@ -189,10 +193,11 @@ impl Tree {
 }
 
 /// The files of the packages.
-fn listed() -> Result<Vec<String>> {
+fn listed(more: &[&str]) -> Result<Vec<String>> {
+    let packages = [&PACKAGES[..], more].concat();
     let out = Command::new("dpkg-query")
         .arg("--listfiles")
-        .args(PACKAGES)
+        .args(&packages)
         .stdin(Stdio::null())
         .output()
         .context("run dpkg-query (the guest is made of Debian's packages)")?;
@@ -201,7 +206,7 @@ fn listed() -> Result<Vec<String>> {
             "packages are missing, of which the guest is made:\n{}\
              install them with 'sudo apt-get install {}'",
             String::from_utf8_lossy(&out.stderr),
-            PACKAGES.join(" ")
+            packages.join(" ")
         );
     }
     let text = String::from_utf8_lossy(&out.stdout);

@@ -268,7 +268,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         late_cgroup_namespace,
         is_moved: scope.is_some(),
     };
-    let (ours, pid, mut pidfd) = start_process(init, &join)?;
+    let (ours, pid, mut pidfd) = start_process(init, &join, &mut scope)?;
     guard.process = Some(pidfd.try_clone()?);
     if let Some(scope) = &mut scope {
         let cgroup = scope.enter(&mut guard, (&host, config), pid, at_first, &options)?;
@@ -445,8 +445,12 @@ fn listen_at(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Clones the container's process, or its first stage; returns the way to it,
-/// its number and a handle on it.
-fn start_process(init: Init<'_>, join: &Join) -> Result<(Channel, i32, OwnedFd)> {
+/// its number and a handle on it. Of `scope`, the process keeps nothing.
+fn start_process(
+    init: Init<'_>,
+    join: &Join,
+    scope: &mut Option<Scope>,
+) -> Result<(Channel, i32, OwnedFd)> {
     let (ours, theirs) = Channel::pair()?;
     let staged = init.namespaces.need_stage();
     let mut wanted = if staged { 0 } else { init.namespaces.new };
@@ -458,6 +462,9 @@ fn start_process(init: Init<'_>, join: &Join) -> Result<(Channel, i32, OwnedFd)>
         Forked::Child => {
             // Or it would not see when the runtime is gone.
             drop(ours);
+            // Or systemd would have a connection to a container that waits, and
+            // more and more to say that nobody reads.
+            drop(scope.take());
             match staged {
                 true => init.run_staged(theirs),
                 false => init.run(theirs),

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use rustix::system::{RebootCommand, finit_module, reboot};
 
 use super::{Port, RUN, VERB};
 use crate::vm::plan::{Event, PATH, Plan};
+use crate::vm::systemd;
 
 const DISK: &str = "/dev/vda";
 /// Where the disk is mounted before it is the root.
@@ -62,6 +64,11 @@ fn boot() -> Result<()> {
         finit_module(&file, c"", 0).with_context(load)?;
     }
     change_root()?;
+    if plan.systemd {
+        // It comes back by an error alone, and switches the machine off itself.
+        let error = Command::new(systemd::INIT).args(systemd::ARGUMENTS).exec();
+        return Err(error).context("become systemd");
+    }
     arrange()?;
     cgroups()?;
     let mut tests = Command::new("/xtask");
@@ -204,6 +211,3 @@ pub(super) fn enter_session() -> Result<()> {
     }
     Ok(())
 }
-
-/// The cgroups that are there before any test.
-pub(super) const OWN: [&str; 2] = ["init.scope", "user.slice"];

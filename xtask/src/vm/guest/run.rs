@@ -162,6 +162,7 @@ fn end(text: &[u8]) -> String {
 struct Leftovers {
     mounts: BTreeSet<String>,
     links: BTreeSet<String>,
+    cgroups: BTreeSet<String>,
 }
 
 impl Leftovers {
@@ -171,6 +172,7 @@ impl Leftovers {
         Ok(Leftovers {
             mounts: mounts.lines().filter_map(point).collect(),
             links: names("/sys/class/net", false)?,
+            cgroups: cgroups()?,
         })
     }
 
@@ -191,9 +193,11 @@ impl Leftovers {
                 .iter()
                 .map(|l| format!("interface {l}")),
         );
-        let cgroups = names(CGROUPS, true)?;
-        let ours = |name: &&String| !boot::OWN.contains(&name.as_str());
-        left.extend(cgroups.iter().filter(ours).map(|c| format!("cgroup /{c}")));
+        left.extend(
+            new(&self.cgroups, &now.cgroups)
+                .iter()
+                .map(|c| format!("cgroup {c}")),
+        );
         Ok(Test {
             name: "vm::nothing_is_left_behind".to_owned(),
             failure: (!left.is_empty()).then(|| "something is left behind".to_owned()),
@@ -201,6 +205,18 @@ impl Leftovers {
             output: left.join("\n"),
         })
     }
+}
+
+/// The cgroups at the top, and the units of systemd.
+fn cgroups() -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for dir in [CGROUPS.to_owned(), format!("{CGROUPS}/system.slice")] {
+        if Path::new(&dir).exists() {
+            let names = names(&dir, true)?;
+            found.extend(names.into_iter().map(|name| format!("{dir}/{name}")));
+        }
+    }
+    Ok(found)
 }
 
 fn names(dir: &str, dirs_only: bool) -> Result<BTreeSet<String>> {
