@@ -16,7 +16,7 @@ use rustix::net::{
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::{
-    OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+    OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
 use crate::error::{Context, Error, Result};
@@ -80,6 +80,9 @@ impl Raw {
         };
         let mut raw = old.clone();
         raw.make_raw();
+        // Line feeds become new lines here, and not in the process' terminal
+        // (see `plain`).
+        raw.output_modes.insert(OutputModes::OPOST);
         let _ = tcsetattr(stdin, OptionalActions::Now, &raw);
         Raw(Some(old))
     }
@@ -100,6 +103,7 @@ pub(super) fn foreground(
     terminal: Option<&OwnedFd>,
 ) -> Result<u8> {
     let _raw = terminal.map(|t| {
+        plain(t);
         resize(t);
         Raw::enter()
     });
@@ -222,6 +226,15 @@ impl<'a> Relay<'a> {
             }
         }
         true
+    }
+}
+
+/// Makes the process' terminal leave line feeds alone, as runc does: what comes
+/// out of it may go into a file or a pipe.
+fn plain(terminal: &OwnedFd) {
+    if let Ok(mut modes) = tcgetattr(terminal) {
+        modes.output_modes.remove(OutputModes::ONLCR);
+        let _ = tcsetattr(terminal, OptionalActions::Now, &modes);
     }
 }
 

@@ -218,6 +218,13 @@ fn much_input_and_output_at_once_do_not_block_each_other() {
     assert!(text.len() > 300_000, "{}", text.len());
 }
 
+/// What comes out of the terminal may go into a pipe, as here, or a file.
+#[test]
+fn lines_from_a_terminal_have_no_carriage_returns() {
+    let out = with_terminal("echo one; test -t 1 && echo two").run();
+    assert_eq!((out.code, out.stdout.as_str()), (0, "one\ntwo\n"));
+}
+
 #[test]
 fn a_terminal_that_is_closed_and_opened_again_goes_on() {
     let b =
