@@ -411,8 +411,15 @@ impl Drop for Bundle {
     fn drop(&mut self) {
         let mut delete = self.command(&["delete", "--force", &self.id]);
         let _ = delete.stdout(Stdio::null()).status();
-        for dir in cgroup_dirs(&format!("/{}", self.id)) {
-            let _ = fs::remove_dir(dir);
+        // A test may have changed the id; the parent's name has not changed.
+        let parent = self.cgroup.strip_suffix("/c");
+        for path in [Some(format!("/{}", self.id).as_str()), parent]
+            .into_iter()
+            .flatten()
+        {
+            for dir in cgroup_dirs(path) {
+                let _ = fs::remove_dir(dir);
+            }
         }
     }
 }
