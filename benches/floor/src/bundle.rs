@@ -34,6 +34,12 @@ pub(crate) fn prepare(bundle: &Path) -> Result<()> {
         let object = object.ok_or_else(|| anyhow!("config.json has no {parent}"))?;
         object.insert(name.to_owned(), value);
     }
+    // Which `spec` leaves out where version 1 of the cgroups is in use.
+    let list = config.pointer_mut("/linux/namespaces");
+    let list = list.and_then(Value::as_array_mut);
+    let list = list.ok_or_else(|| anyhow!("config.json has no namespaces"))?;
+    list.retain(|namespace| namespace["type"] != "cgroup");
+    list.push(json!({ "type": "cgroup" }));
     fs::write(&path, serde_json::to_vec_pretty(&config)?)?;
     let bytes: Vec<u8> = program
         .instructions
