@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use hako_spec::runtime::ConsoleSize;
+use hako_spec::runtime::Process;
 use rustix::fs::{FileType, Mode, OFlags, Uid, makedev};
 use rustix::io::Errno;
 use rustix::net::{
@@ -16,7 +16,7 @@ use rustix::net::{
     SocketFlags, SocketType, connect, sendmsg, socket_with,
 };
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use crate::error::{Context, Error, Result};
 use crate::rootfs::inroot::{Root, stat};
@@ -45,6 +45,39 @@ pub fn connect_to(path: &Path, kind: SocketType) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Who gets the caller's end of a terminal.
+#[derive(Debug)]
+pub struct Recipient {
+    socket: OwnedFd,
+    /// This program, which copies what comes out to its own standard output.
+    ourselves: bool,
+}
+
+impl Recipient {
+    /// The listener at `path` (`--console-socket`), or else `ours`, the end of
+    /// a pair whose other end this program holds.
+    pub fn of(path: Option<&Path>, ours: Option<OwnedFd>) -> Result<Option<Self>> {
+        if let Some(path) = path {
+            let socket = connect_to(path, SocketType::STREAM)
+                .context(|| format!("console socket {}", path.display()))?;
+            return Ok(Some(Recipient {
+                socket,
+                ourselves: false,
+            }));
+        }
+        Ok(ours.map(|socket| Recipient {
+            socket,
+            ourselves: true,
+        }))
+    }
+}
+
+impl AsFd for Recipient {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// The two ends of a terminal.
 #[derive(Debug)]
 pub struct Console {
@@ -55,8 +88,9 @@ pub struct Console {
 }
 
 impl Console {
-    /// Opens a pair in the devpts that is mounted at `/dev/pts` of `root`.
-    pub fn open(root: &Root, size: Option<&ConsoleSize>, uid: u32) -> Result<Self> {
+    /// Opens the terminal of `process` in the devpts that is mounted at
+    /// `/dev/pts` of `root`.
+    pub fn open(root: &Root, process: &Process, recipient: &Recipient) -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let master = root
             .open("/dev/pts/ptmx", flags, Mode::empty())
@@ -72,7 +106,10 @@ impl Console {
         unlockpt(&master).context(|| "unlock the terminal")?;
         let open = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = ioctl_tiocgptpeer(&master, open).context(|| "open the terminal")?;
-        if let Some(size) = size {
+        if recipient.ourselves {
+            leave_line_feeds(slave.as_fd());
+        }
+        if let Some(size) = &process.console_size {
             let size = Winsize {
                 ws_row: u16::try_from(size.height).unwrap_or(u16::MAX),
                 ws_col: u16::try_from(size.width).unwrap_or(u16::MAX),
@@ -81,7 +118,7 @@ impl Console {
             };
             tcsetwinsize(&slave, size).context(|| "set the terminal's size")?;
         }
-        rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), None)
+        rustix::fs::fchown(&slave, Some(Uid::from_raw(process.user.uid)), None)
             .context(|| "own the terminal")?;
         Ok(Console { master, slave })
     }
@@ -108,8 +145,9 @@ impl Console {
         attach(&tree, target.as_fd()).context(|| "mount /dev/console")
     }
 
-    /// Sends the caller's end over `socket`.
-    pub fn send(&self, socket: BorrowedFd<'_>) -> Result<()> {
+    /// Sends the caller's end.
+    pub fn send(&self, recipient: &Recipient) -> Result<()> {
+        let socket = recipient.as_fd();
         send_fd(socket, self.master.as_fd(), b"/dev/ptmx").context(|| "send the terminal")
     }
 
@@ -120,6 +158,15 @@ impl Console {
         rustix::stdio::dup2_stdout(&self.slave)?;
         rustix::stdio::dup2_stderr(&self.slave)?;
         Ok(())
+    }
+}
+
+/// Makes `terminal` leave line feeds alone, as runc does: what comes out of it
+/// may go into a file or a pipe.
+pub fn leave_line_feeds(terminal: BorrowedFd<'_>) {
+    if let Ok(mut modes) = tcgetattr(terminal) {
+        modes.output_modes.remove(OutputModes::ONLCR);
+        let _ = tcsetattr(terminal, OptionalActions::Now, &modes);
     }
 }
 

@@ -9,10 +9,9 @@ use hako_sys::clone::{Forked, exit_now, flags, fork};
 use hako_sys::{fds, ns};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::SocketType;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
 
-use super::console::{Console, connect_to};
+use super::console::{Console, Recipient};
 use super::last::{Last, become_root, change_directory, own_stdio};
 use super::launch::{not_forked, reap};
 use super::namespaces::{file, flag};
@@ -114,13 +113,7 @@ pub fn start(
         Some(profile) => Some(seccomp::prepare(profile)?),
         None => None,
     };
-    let console = match (&request.console_socket, request.console.take()) {
-        (Some(path), _) => Some(
-            connect_to(path, SocketType::STREAM)
-                .context(|| format!("console socket {}", path.display()))?,
-        ),
-        (None, console) => console,
-    };
+    let console = Recipient::of(request.console_socket.as_deref(), request.console.take())?;
     let (ours, theirs) = Channel::pair()?;
     let directory = open_root(container)?;
     // A pid namespace takes effect for children: the process is born inside.
@@ -285,7 +278,7 @@ struct Inside<'a> {
     watched: bool,
     root: OwnedFd,
     join: &'a Join,
-    console: Option<OwnedFd>,
+    console: Option<Recipient>,
     filter: Option<&'a Filter>,
     passed: Passed,
     /// The host's procfs, until all namespaces are entered.
@@ -403,12 +396,11 @@ impl Inside<'_> {
     }
 
     fn open_console(&self, root: &Root) -> Result<Option<Console>> {
-        let Some(socket) = &self.console else {
+        let Some(recipient) = &self.console else {
             return Ok(None);
         };
-        let size = self.process.console_size.as_ref();
-        let console = Console::open(root, size, self.process.user.uid)?;
-        console.send(socket.as_fd())?;
+        let console = Console::open(root, self.process, recipient)?;
+        console.send(recipient)?;
         Ok(Some(console))
     }
 }

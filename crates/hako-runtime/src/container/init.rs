@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use super::console::Console;
+use super::console::{Console, Recipient};
 use super::last::{Last, become_root, change_directory, make_directory, own_stdio};
 use super::namespaces::Namespaces;
 use super::program::{Passed, Program};
@@ -47,7 +47,7 @@ pub struct Init<'a> {
     /// The socket on which `start` will call (create), or none (run).
     pub listener: Option<OwnedFd>,
     /// Where the terminal goes.
-    pub console: Option<OwnedFd>,
+    pub console: Option<Recipient>,
     /// The compiled filter.
     pub filter: Option<&'a Filter>,
     /// Descriptors to pass on.
@@ -337,15 +337,14 @@ impl Init<'_> {
     }
 
     fn console(&self, prepared: &rootfs::Prepared) -> Result<Option<Console>> {
-        let Some(socket) = &self.console else {
+        let Some(recipient) = &self.console else {
             return Ok(None);
         };
-        let size = self.process.console_size.as_ref();
-        let console = Console::open(&prepared.root, size, self.process.user.uid)?;
+        let console = Console::open(&prepared.root, self.process, recipient)?;
         if self.plan.mount_namespace {
             console.bind(&prepared.root)?;
         }
-        console.send(socket.as_fd())?;
+        console.send(recipient)?;
         Ok(Some(console))
     }
 

@@ -18,7 +18,7 @@ use rustix::net::{
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::bundle::Bundle;
-use super::console::connect_to;
+use super::console::Recipient;
 use super::init::Init;
 use super::namespaces::Namespaces;
 use super::parent::Parent;
@@ -228,13 +228,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         true => Some(listen_at(&dir.start_socket())?),
         false => None,
     };
-    let console = match (&request.console_socket, request.console) {
-        (Some(path), _) => Some(
-            connect_to(path, SocketType::STREAM)
-                .context(|| format!("console socket {}", path.display()))?,
-        ),
-        (None, console) => console,
-    };
+    let console = Recipient::of(request.console_socket.as_deref(), request.console)?;
     let late_cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup)
         && (scope.is_some() || !container.saved.cgroup_v1.is_empty());
     let user_namespace = namespaces.has(NamespaceKind::User);

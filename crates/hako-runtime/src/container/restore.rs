@@ -268,6 +268,7 @@ fn send_terminal(
             .and_then(|socket| console::send_fd(socket.as_fd(), master.as_fd(), b"/dev/ptmx"))
             .context(|| format!("console socket {}", path.display())),
         None => {
+            console::leave_line_feeds(master.as_fd());
             *own = Some(master);
             Ok(())
         }

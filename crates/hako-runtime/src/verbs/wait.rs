@@ -81,7 +81,7 @@ impl Raw {
         let mut raw = old.clone();
         raw.make_raw();
         // Line feeds become new lines here, and not in the process' terminal
-        // (see `plain`).
+        // (see `leave_line_feeds`).
         raw.output_modes.insert(OutputModes::OPOST);
         let _ = tcsetattr(stdin, OptionalActions::Now, &raw);
         Raw(Some(old))
@@ -103,7 +103,6 @@ pub(super) fn foreground(
     terminal: Option<&OwnedFd>,
 ) -> Result<u8> {
     let _raw = terminal.map(|t| {
-        plain(t);
         resize(t);
         Raw::enter()
     });
@@ -226,15 +225,6 @@ impl<'a> Relay<'a> {
             }
         }
         true
-    }
-}
-
-/// Makes the process' terminal leave line feeds alone, as runc does: what comes
-/// out of it may go into a file or a pipe.
-fn plain(terminal: &OwnedFd) {
-    if let Ok(mut modes) = tcgetattr(terminal) {
-        modes.output_modes.remove(OutputModes::ONLCR);
-        let _ = tcsetattr(terminal, OptionalActions::Now, &modes);
     }
 }
 
