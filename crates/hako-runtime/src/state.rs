@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use hako_cgroup::{Cgroup, Saved as SavedCgroup};
 use hako_spec::id::ContainerId;
-use hako_spec::runtime::{Config, Hooks, Namespace, NamespaceKind, State, Status};
+use hako_spec::runtime::{Config, Hook, NamespaceKind, State, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::container::scope::Saved as SavedScope;
@@ -54,46 +54,41 @@ pub struct Saved {
     pub cgroup_existed: Vec<String>,
     /// The unit, where systemd makes the cgroups.
     pub scope: Option<SavedScope>,
+    /// What its configuration says to most of the commands.
+    pub excerpt: Excerpt,
 }
 
-/// A part of `config.json`: a command that needs no more reads it several
-/// times as fast as the whole.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// A part of the configuration, kept in the record: a command that needs no more
+/// is spared the reading of `config.json`, which is thirty times as long.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Excerpt {
-    /// Programs to call.
-    pub hooks: Option<Hooks>,
-    process: Option<ProcessExcerpt>,
-    linux: Option<LinuxExcerpt>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ProcessExcerpt {
-    args: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct LinuxExcerpt {
-    namespaces: Vec<Namespace>,
+    /// The container's program, for messages.
+    pub program: String,
+    /// Whether the container has a pid namespace that was made for it.
+    pub makes_pid_namespace: bool,
+    /// To call after `start`.
+    pub poststart: Vec<Hook>,
+    /// To call after `delete`.
+    pub poststop: Vec<Hook>,
 }
 
 impl Excerpt {
-    /// The container's program, for messages.
-    pub fn program(&self) -> &str {
-        let args = self.process.as_ref().map(|p| p.args.as_slice());
-        args.and_then(<[_]>::first).map_or("", String::as_str)
-    }
-
-    /// Whether the container has a pid namespace that was made for it.
-    pub fn makes_pid_namespace(&self) -> bool {
-        let mut all = self.linux.iter().flat_map(|l| &l.namespaces);
-        all.any(|n| n.kind == NamespaceKind::Pid && n.path.is_none())
+    fn of(config: &Config) -> Self {
+        let program = config.process.as_ref().and_then(|p| p.args.first());
+        let mut namespaces = config.linux.iter().flat_map(|l| &l.namespaces);
+        let hooks = config.hooks.as_ref();
+        Excerpt {
+            program: program.cloned().unwrap_or_default(),
+            makes_pid_namespace: namespaces
+                .any(|n| n.kind == NamespaceKind::Pid && n.path.is_none()),
+            poststart: hooks.map(|h| h.poststart.clone()).unwrap_or_default(),
+            poststop: hooks.map(|h| h.poststop.clone()).unwrap_or_default(),
+        }
     }
 }
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 impl Saved {
     /// A container that is being made.
@@ -113,6 +108,7 @@ impl Saved {
             cgroup_v2: None,
             cgroup_existed: Vec::new(),
             scope: None,
+            excerpt: Excerpt::of(config),
         }
     }
 
@@ -196,10 +192,20 @@ impl Directory {
         self.file("start.sock")
     }
 
+    /// Writes `config.json`, which nobody reads before there is a record.
+    pub fn keep_config(&self, text: &[u8]) -> Result<()> {
+        let path = self.file("config.json");
+        fs::write(&path, text).context(|| path.display().to_string())
+    }
+
     /// Writes `state.json` whole or not at all.
     pub fn save(&self, saved: &Saved) -> Result<()> {
-        let text = serde_json::to_vec(saved)?;
-        write_whole(&self.file("state.json"), &text)
+        self.prepare(saved)?.publish()
+    }
+
+    /// Writes what is to become `state.json`.
+    pub fn prepare(&self, saved: &Saved) -> Result<Aside> {
+        Aside::write(self.file("state.json"), &serde_json::to_vec(saved)?)
     }
 
     /// Removes everything.
@@ -216,14 +222,31 @@ impl Directory {
 /// Writes `bytes` beside `path` and renames: readers see the old or the new
 /// file.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let aside = path.with_file_name(name);
-    let write = || -> std::io::Result<()> {
-        fs::File::create(&aside)?.write_all(bytes)?;
-        fs::rename(&aside, path)
-    };
-    write().context(|| format!("write {}", path.display()))
+    Aside::write(path.to_owned(), bytes)?.publish()
+}
+
+/// A file that is written, beside the one whose place it is to take.
+#[derive(Debug)]
+pub struct Aside {
+    path: PathBuf,
+    aside: PathBuf,
+}
+
+impl Aside {
+    fn write(path: PathBuf, bytes: &[u8]) -> Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let aside = path.with_file_name(name);
+        fs::File::create(&aside)
+            .and_then(|mut file| file.write_all(bytes))
+            .context(|| format!("write {}", path.display()))?;
+        Ok(Aside { path, aside })
+    }
+
+    /// Puts it in its place.
+    pub fn publish(self) -> Result<()> {
+        fs::rename(&self.aside, &self.path).context(|| format!("write {}", self.path.display()))
+    }
 }
 
 impl Container {
@@ -256,13 +279,6 @@ impl Container {
         let path = self.dir.file("config.json");
         let text = fs::read(&path).context(|| path.display().to_string())?;
         Config::from_slice(&text).context(|| path.display().to_string())
-    }
-
-    /// Those parts of the configuration that most commands look at.
-    pub fn excerpt(&self) -> Result<Excerpt> {
-        let path = self.dir.file("config.json");
-        let text = fs::read(&path).context(|| path.display().to_string())?;
-        serde_json::from_slice(&text).context(|| path.display().to_string())
     }
 
     /// The container's status now.

@@ -169,25 +169,32 @@ impl Runtime {
 /// The bundles: one whose program ends at once, one whose program stays.
 struct Ground {
     dir: PathBuf,
+    /// A tmpfs, as /run is on most machines, for the runtimes' records.
+    state: PathBuf,
     short: String,
     long: String,
 }
 
 impl Drop for Ground {
     fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.state, rustix::mount::UnmountFlags::DETACH);
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
 impl Ground {
     fn make(plan: &Plan) -> Result<Self> {
-        // Where the machine keeps state that need not last: never on a disk.
         let dir = PathBuf::from(format!("/run/hako-bench-{}", std::process::id()));
         let ground = Ground {
             short: dir.join("short").display().to_string(),
             long: dir.join("long").display().to_string(),
+            state: dir.join("state"),
             dir,
         };
+        fs::create_dir_all(&ground.state)?;
+        let flags = rustix::mount::MountFlags::NODEV | rustix::mount::MountFlags::NOSUID;
+        rustix::mount::mount("tmpfs", &ground.state, "tmpfs", flags, None)
+            .with_context(|| format!("mount a tmpfs on {}", ground.state.display()))?;
         let works: [(&String, &[&str]); 2] = [
             (&ground.short, &["/bin/true"]),
             (&ground.long, &["/bin/sleep", "100000"]),
@@ -210,7 +217,7 @@ fn measure(plan: &Plan) -> Result<()> {
     let own = Runtime {
         name: "hako-runtime".to_owned(),
         program: plan.hako.clone(),
-        root: ground.dir.join("state-hako"),
+        root: ground.state.join("hako"),
     };
     let peers = plan.peers.iter().enumerate().map(|(n, program)| Runtime {
         name: program
@@ -219,10 +226,10 @@ fn measure(plan: &Plan) -> Result<()> {
             .to_string_lossy()
             .into_owned(),
         program: program.clone(),
-        root: ground.dir.join(format!("state-{n}")),
+        root: ground.state.join(n.to_string()),
     });
     let runtimes: Vec<Runtime> = std::iter::once(own).chain(peers).collect();
-    fs::create_dir(ground.dir.join("state-floor"))?;
+    fs::create_dir(ground.state.join("floor"))?;
     println!("medians in ms (lowest), ratios as medians of the rounds");
     for work in Work::ALL {
         if !work.name().contains(&plan.filter) {
@@ -279,7 +286,7 @@ fn rounds_of(
             let mut command = Command::new(&plan.floor);
             command
                 .args(["run", &ground.short])
-                .arg(ground.dir.join("state-floor"));
+                .arg(ground.state.join("floor"));
             keep(&mut floor, time(&mut command)?);
         }
         for (runtime, (_, row)) in runtimes.iter().zip(&mut rows) {

@@ -70,8 +70,6 @@ pub struct Request<'a> {
 pub struct Launched {
     /// Its record.
     pub container: Container,
-    /// Its configuration.
-    pub config: Config,
     /// Its process.
     pub pidfd: OwnedFd,
     /// The way to its process, which waits for [`Message::Go`] (run).
@@ -203,7 +201,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     if let Some(scope) = &scope {
         container.saved.set_scope(scope.saved());
     }
-    write_whole(&dir.file("config.json"), &request.bundle.text)?;
+    dir.keep_config(&request.bundle.text)?;
     dir.save(&container.saved)?;
     let none = Resources::default();
     let resources = config.linux.as_ref().and_then(|l| l.resources.as_ref());
@@ -286,6 +284,8 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
             parent.map(pid)?;
         }
     }
+    // The process is busy with its file systems, and waits for what follows.
+    let record = dir.prepare(&parent.container.saved)?;
     parent.until_ready()?;
     receivers::tell_of_container(&pidfd, request.pidfd_socket.as_deref(), config)?;
     if let Some(cgroup) = &guard.cgroup {
@@ -300,7 +300,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         )?;
     }
 
-    dir.save(&container.saved)?;
+    record.publish()?;
     if let Some(path) = &request.pid_file {
         write_whole(path, container.saved.pid.to_string().as_bytes())
             .context(|| format!("pid file {}", path.display()))?;
@@ -311,7 +311,6 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     guard.keep();
     Ok(Launched {
         container,
-        config: request.bundle.config,
         pidfd,
         channel: ours,
     })
@@ -484,14 +483,7 @@ pub fn not_forked(errno: Errno) -> Error {
 
 /// Lets a launched container go (run): returns when its program runs.
 pub fn release(launched: &Launched) -> Result<()> {
-    let pid = launched.container.saved.pid;
-    launched.channel.send(&Message::Go(pid))?;
-    let name = launched
-        .config
-        .process
-        .as_ref()
-        .and_then(|p| p.args.first())
-        .map(String::as_str)
-        .unwrap_or_default();
-    launched.channel.wait_executed(name)
+    let saved = &launched.container.saved;
+    launched.channel.send(&Message::Go(saved.pid))?;
+    launched.channel.wait_executed(&saved.excerpt.program)
 }

@@ -156,7 +156,6 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     Ok(Restored {
         launched: Launched {
             container,
-            config,
             pidfd,
             channel,
         },

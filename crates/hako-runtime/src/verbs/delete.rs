@@ -69,7 +69,6 @@ pub(super) fn kill(container: &Container) -> Result<()> {
 /// Removes cgroups and record and runs the poststop hooks. Everything is tried;
 /// the first failure is told.
 pub(super) fn remove(container: &Container) -> Result<()> {
-    let excerpt = container.excerpt();
     let cgroup = container.saved.cgroup();
     // Processes that outlived the first one, where there is no pid namespace.
     let killed = cgroup.kill(9).context(|| "kill what is left");
@@ -78,11 +77,12 @@ pub(super) fn remove(container: &Container) -> Result<()> {
     let unit = container.saved.scope.as_ref().map_or(Ok(()), scope::stop);
     let cgroup = cgroup.delete().context(|| "remove the cgroup");
     let dir = container.dir.remove();
-    if let Ok(Some(hooks)) = excerpt.map(|e| e.hooks) {
+    let hooks = &container.saved.excerpt.poststop;
+    if !hooks.is_empty() {
         // "If any poststop hook fails, the runtime MUST log a warning, but the
         // remaining hooks and lifecycle continue" (runtime.md, "Lifecycle").
         let state = container.state(Status::Stopped);
-        hook::run_all("poststop", &hooks.poststop, &state);
+        hook::run_all("poststop", hooks, &state);
     }
     killed.and(unit).and(cgroup).and(dir)
 }

@@ -47,9 +47,6 @@ fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
         }
         return Err(container.not_running());
     }
-    // Whoever waits for the container may remove it as soon as it is hit: what
-    // is to be known of it is read before.
-    let own_pids = signal != 9 || has_own_pids(container)?;
     let pidfd = container.pidfd()?;
     match signal::send(pidfd.as_fd(), signal) {
         Err(Errno::SRCH) => return Err(container.not_running()),
@@ -57,7 +54,7 @@ fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
     }
     if signal == 9 {
         let cgroup = container.saved.cgroup();
-        if !own_pids {
+        if !container.saved.excerpt.makes_pid_namespace {
             // Nobody else ends with the first process.
             cgroup.kill(9).context(|| "kill every process")?;
         }
@@ -70,11 +67,6 @@ fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether all processes end with the first one.
-fn has_own_pids(container: &Container) -> Result<bool> {
-    Ok(container.excerpt()?.makes_pid_namespace())
 }
 
 /// Names of signal(7) on Linux, by number from 1.

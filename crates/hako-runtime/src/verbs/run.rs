@@ -29,7 +29,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         false => Some(signal::block_all()?),
     };
     let started = release(&launched)
-        .and_then(|()| start::poststart(&launched.container, launched.config.hooks.as_ref()))
+        .and_then(|()| start::poststart(&launched.container))
         .and_then(|()| ours.as_ref().map(receive_console).transpose());
     let terminal = match started {
         Ok(terminal) => terminal,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hako_spec::runtime::{Hooks, Status};
+use hako_spec::runtime::Status;
 use rustix::net::SocketType;
 
 use super::{Global, delete, load, no_more};
@@ -27,7 +27,6 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
             )));
         }
     }
-    let excerpt = container.excerpt()?;
     let path = container.dir.start_socket();
     let socket = connect_to(&path, SocketType::SEQPACKET)
         .context(|| format!("call container {id}, which should wait for its start"))?;
@@ -36,8 +35,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     let channel = Channel::new(socket);
     channel.send(&Message::Go(container.saved.pid))?;
     let started = channel
-        .wait_executed(excerpt.program())
-        .and_then(|()| poststart(&container, excerpt.hooks.as_ref()));
+        .wait_executed(&container.saved.excerpt.program)
+        .and_then(|()| poststart(&container));
     match started {
         Err(e) if e.kind == Kind::Hook => {
             destroy(&container);
@@ -48,18 +47,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
 }
 
 /// Runs the poststart hooks.
-pub(super) fn poststart(container: &Container, hooks: Option<&Hooks>) -> Result<()> {
-    let Some(hooks) = hooks else {
+pub(super) fn poststart(container: &Container) -> Result<()> {
+    let hooks = &container.saved.excerpt.poststart;
+    if hooks.is_empty() {
         return Ok(());
-    };
+    }
     let state = container.state(Status::Running);
     let bundle = Some(Path::new(&container.saved.bundle)).filter(|b| b.is_dir());
-    hook::run(
-        "poststart",
-        &hooks.poststart,
-        &state,
-        hook::Start::Runtime(bundle),
-    )
+    hook::run("poststart", hooks, &state, hook::Start::Runtime(bundle))
 }
 
 /// After a failed hook: "the runtime MUST generate an error, stop the
