@@ -25,6 +25,7 @@ pub mod netdev;
 pub mod parent;
 pub mod pids;
 pub mod program;
+pub mod rdt;
 pub mod receivers;
 pub mod restore;
 pub mod scope;

@@ -17,6 +17,7 @@ use hako_spec::id::ContainerId;
 use hako_spec::runtime::{Config, Hook, NamespaceKind, State, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::container::rdt::Saved as SavedRdt;
 use crate::container::scope::Saved as SavedScope;
 use crate::error::{Context, Error, Kind, Result};
 use crate::proc::Identity;
@@ -54,6 +55,8 @@ pub struct Saved {
     pub cgroup_existed: Vec<String>,
     /// The unit, where systemd makes the cgroups.
     pub scope: Option<SavedScope>,
+    /// Its groups in resctrl.
+    pub rdt: Option<SavedRdt>,
     /// What its configuration says to most of the commands.
     pub excerpt: Excerpt,
 }
@@ -108,6 +111,7 @@ impl Saved {
             cgroup_v2: None,
             cgroup_existed: Vec::new(),
             scope: None,
+            rdt: None,
             excerpt: Excerpt::of(config),
         }
     }

@@ -25,9 +25,6 @@ pub fn all(config: &Config, process: &Process, namespaces: &Namespaces) -> Resul
 
 fn supported(config: &Config, process: &Process) -> Result<()> {
     let linux = config.linux.as_ref();
-    if linux.is_some_and(|l| l.intel_rdt.is_some()) {
-        return Err(Error::new("linux.intelRdt is not supported"));
-    }
     lsm::check(process, linux, Path::new("/sys"))
 }
 

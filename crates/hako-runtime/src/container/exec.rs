@@ -164,7 +164,8 @@ pub fn start(
                 true => follow_stage(&ours, &pidfd)?,
                 false => (pid.as_raw_nonzero().get(), pidfd),
             };
-            let outcome = follow(&request, &proc, &ours, (pid, &pidfd));
+            let outcome =
+                admit(container, pid).and_then(|()| follow(&request, &proc, &ours, (pid, &pidfd)));
             if outcome.is_err() {
                 let _ = hako_sys::signal::send(pidfd.as_fd(), 9);
                 reap(&pidfd);
@@ -187,6 +188,12 @@ fn follow_stage(channel: &Channel, stage: &OwnedFd) -> Result<(i32, OwnedFd)> {
     let pid = Pid::from_raw(number).ok_or_else(|| Error::new(format!("pid {number}")))?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).context(|| "open the process")?;
     Ok((number, pidfd))
+}
+
+/// Groups of resctrl are entered from outside, unlike those of cgroups.
+fn admit(container: &Container, pid: i32) -> Result<()> {
+    let groups = container.saved.rdt.as_ref();
+    groups.map_or(Ok(()), |groups| groups.admit(pid))
 }
 
 fn follow(

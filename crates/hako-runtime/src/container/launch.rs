@@ -25,7 +25,7 @@ use super::parent::Parent;
 use super::program::Passed;
 use super::scope::{self, Scope};
 use super::seccomp;
-use super::{check, delegate, hook, pids, receivers, shield};
+use super::{check, delegate, hook, pids, rdt, receivers, shield};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
 use crate::rootfs::{Plan, Sources, cgroup::Own};
@@ -82,6 +82,8 @@ pub struct Guard {
     /// The container's cgroup.
     pub cgroup: Option<Cgroup>,
     scope: Option<scope::Saved>,
+    /// The container's groups in resctrl.
+    pub rdt: Option<rdt::Saved>,
     /// The container's process, or its first stage.
     pub process: Option<OwnedFd>,
     /// Hooks to run when all is undone, once others have run ("continue the
@@ -98,6 +100,7 @@ impl Guard {
             dir,
             cgroup: None,
             scope: None,
+            rdt: None,
             process: None,
             poststop: Vec::new(),
             state,
@@ -140,6 +143,9 @@ impl Drop for Guard {
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.delete();
         }
+        if let Some(groups) = &self.rdt {
+            let _ = groups.remove();
+        }
         let _ = self.dir.remove();
         self.state.status = Status::Stopped;
         hook::run_all("poststop", &self.poststop, &self.state);
@@ -176,6 +182,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
             shield::note(request.root, inode)?;
         }
     }
+    let rdt = rdt::Plan::of(config, &request.id)?;
     let proc = Proc::open()?;
     let host = Host::detect().context(|| "find the cgroup hierarchies")?;
     let mut scope = None;
@@ -201,6 +208,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     if let Some(scope) = &scope {
         container.saved.set_scope(scope.saved());
     }
+    container.saved.rdt = rdt.as_ref().map(|plan| plan.saved().clone());
     dir.keep_config(&request.bundle.text)?;
     dir.save(&container.saved)?;
     let none = Resources::default();
@@ -274,6 +282,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         process: &process,
         container: &mut container,
         channel: &ours,
+        rdt: rdt.as_ref(),
         guard: &mut guard,
     };
     if namespaces.need_stage() {

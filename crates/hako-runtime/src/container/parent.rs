@@ -9,7 +9,7 @@ use hako_spec::runtime::{Config, Hooks, Process, State, Status};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::launch::{Guard, reap};
-use super::{hook, limits, netdev, userns};
+use super::{hook, limits, netdev, rdt, userns};
 use crate::error::{Context, Error, Kind, Result};
 use crate::proc::{Identity, Proc};
 use crate::state::Container;
@@ -27,6 +27,8 @@ pub struct Parent<'a> {
     pub container: &'a mut Container,
     /// The way to the process.
     pub channel: &'a Channel,
+    /// Its groups in resctrl.
+    pub rdt: Option<&'a rdt::Plan>,
     /// What is to be undone on failure.
     pub guard: &'a mut Guard,
 }
@@ -39,6 +41,10 @@ impl Parent<'_> {
             .ok_or_else(|| Error::new("the container's process ended at once"))?
             .start;
         self.guard.process = Some(pidfd.try_clone()?);
+        if let Some(plan) = self.rdt {
+            self.guard.rdt = Some(plan.saved().clone());
+            plan.enter(&[pid])?;
+        }
         if let Some(score) = self.process.oom_score_adj {
             self.proc
                 .write(

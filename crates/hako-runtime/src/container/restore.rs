@@ -15,7 +15,7 @@ use super::bundle::utf8;
 use super::checkpoint::{self, DESCRIPTORS, Dirs, external, external_mounts, field, key, pair};
 use super::launch::{self, Guard, Launched, cgroup_options, cgroup_path, free_cgroup, make_cgroup};
 use super::namespaces::{Namespaces, file};
-use super::{check, console, hook, pids, receivers};
+use super::{check, console, hook, pids, rdt, receivers};
 use crate::criu::wire::Message;
 use crate::criu::{self, Call, Kind, Notice};
 use crate::error::{Context, Error, Result};
@@ -55,6 +55,7 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     let host = Host::detect().context(|| "find the cgroup hierarchies")?;
     let place = cgroup_path(&config, &request.id)?;
 
+    let rdt = rdt::Plan::of(&config, &request.id)?;
     let dir = Directory::make(request.root, &request.id)?;
     let mut container = Container {
         dir: dir.clone(),
@@ -62,10 +63,8 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     };
     let mut guard = Guard::new(dir.clone(), container.state(Status::Creating));
     container.saved.set_cgroup(&free_cgroup(&host, &place)?);
-    write_whole(
-        &dir.file("config.json"),
-        &in_time_namespace(&request.bundle.text)?,
-    )?;
+    container.saved.rdt = rdt.as_ref().map(|plan| plan.saved().clone());
+    dir.keep_config(&in_time_namespace(&request.bundle.text)?)?;
     dir.save(&container.saved)?;
     let none = Resources::default();
     let resources = config.linux.as_ref().and_then(|l| l.resources.as_ref());
@@ -144,6 +143,11 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     container.saved.pid_start = Identity::of(pid)
         .ok_or_else(|| Error::new("the restored process has gone"))?
         .start;
+    if let Some(plan) = &rdt {
+        guard.rdt = Some(plan.saved().clone());
+        let pids = container.saved.cgroup().pids();
+        plan.enter(&pids.context(|| "look into the cgroup")?)?;
+    }
     let _ = std::fs::remove_dir(&top);
     dir.save(&container.saved)?;
     receivers::tell_of_container(&pidfd, request.pidfd_socket.as_deref(), &config)?;

@@ -8,7 +8,7 @@ use hako_spec::runtime::Status;
 
 use super::{Global, no_more, select};
 use crate::cli::Args;
-use crate::container::{hook, scope};
+use crate::container::{hook, rdt, scope};
 use crate::error::{Context, Error, Kind, Result};
 use crate::log;
 use crate::state::{Container, Directory};
@@ -76,6 +76,11 @@ pub(super) fn remove(container: &Container) -> Result<()> {
     // container, MUST NOT be deleted" (runtime.md, "Delete"): the cgroup knows.
     let unit = container.saved.scope.as_ref().map_or(Ok(()), scope::stop);
     let cgroup = cgroup.delete().context(|| "remove the cgroup");
+    let rdt = container
+        .saved
+        .rdt
+        .as_ref()
+        .map_or(Ok(()), rdt::Saved::remove);
     let dir = container.dir.remove();
     let hooks = &container.saved.excerpt.poststop;
     if !hooks.is_empty() {
@@ -84,5 +89,5 @@ pub(super) fn remove(container: &Container) -> Result<()> {
         let state = container.state(Status::Stopped);
         hook::run_all("poststop", hooks, &state);
     }
-    killed.and(unit).and(cgroup).and(dir)
+    killed.and(unit).and(cgroup).and(rdt).and(dir)
 }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Global, load, no_more, print};
 use crate::cli::Args;
+use crate::container::rdt;
 use crate::error::{Context, Error, Result};
 use crate::log;
 use crate::state::Container;
@@ -79,7 +80,9 @@ fn follow(container: &Container, interval: Duration) -> Result<()> {
 
 fn tell(container: &Container) -> Result<()> {
     let stats = container.saved.cgroup().stats().context(|| "statistics")?;
-    line(container, "stats", Some(data(&stats)))
+    let groups = container.saved.rdt.as_ref();
+    let groups = groups.map(rdt::Saved::stats).unwrap_or_default();
+    line(container, "stats", Some(data(&stats, &groups)))
 }
 
 /// One event, its members in runc's order, by which scripts know it.
@@ -126,7 +129,7 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// runc's shape: what is empty or zero is left out where runc leaves it out.
-fn data(stats: &Stats) -> Value {
+fn data(stats: &Stats, groups: &Map<String, Value>) -> Value {
     let cpu = &stats.cpu;
     let mut usage = object([("kernel", cpu.kernel.into()), ("user", cpu.user.into())]);
     put(&mut usage, "total", cpu.total);
@@ -224,7 +227,7 @@ fn data(stats: &Stats) -> Value {
         "pids": pids,
         "blkio": blkio_told,
         "hugetlb": hugetlb,
-        "intel_rdt": {},
+        "intel_rdt": groups,
         "network_interfaces": null,
     })
 }
@@ -314,7 +317,7 @@ mod tests {
 
     #[test]
     fn nothing_used_keeps_its_shape() {
-        let value = data(&Stats::default());
+        let value = data(&Stats::default(), &Map::new());
         assert_eq!(value["cpu"], json!({ "usage": { "kernel": 0, "user": 0 } }));
         assert_eq!(value["memory"], json!({}));
         assert_eq!(value["cpuset"]["cpu_exclusive"], 0);
@@ -323,7 +326,7 @@ mod tests {
         stats.memory.usage.usage = 7;
         stats.cpu.per_cpu = vec![1, 2];
         stats.cpu.pressure = Some(Pressure::default());
-        let value = data(&stats);
+        let value = data(&stats, &Map::new());
         assert_eq!(
             value["memory"]["usage"],
             json!({ "limit": 0, "usage": 7, "failcnt": 0 })

@@ -58,7 +58,9 @@ fn features() -> Features {
             apparmor: enabled(true),
             selinux: enabled(true),
             intel_rdt: Some(IntelRdtFeatures {
-                enabled: Some(false),
+                enabled: Some(true),
+                schemata: Some(true),
+                monitoring: Some(true),
                 ..IntelRdtFeatures::default()
             }),
             mount_extensions: Some(MountExtensions {

@@ -53,10 +53,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     if let Some(problem) = validate::resources(&resources).first() {
         return Err(Error::new(problem.to_string()));
     }
-    for flag in ["l3-cache-schema", "mem-bw-schema"] {
-        if args.has(flag) {
-            return Err(Error::new(format!("--{flag}: Intel RDT is not supported")));
-        }
+    // In the order that config-linux.md has for them.
+    let schemata = ["l3-cache-schema", "mem-bw-schema"];
+    let schemata = schemata.iter().filter_map(|flag| args.get(flag));
+    let schemata: Vec<&str> = schemata.filter(|line| !line.is_empty()).collect();
+    if !schemata.is_empty() && container.saved.rdt.is_none() {
+        return Err(Error::new(format!(
+            "container {} has no resctrl group: its configuration has no linux.intelRdt",
+            container.saved.id
+        )));
     }
     if args.has("kernel-memory") || args.has("kernel-memory-tcp") {
         log::warn("limits of kernel memory are ignored: kernels no longer have them");
@@ -69,6 +74,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         scope::update(scope, &cgroup, &resources).context(|| "update")?;
     }
     cgroup.update(&resources).context(|| "update")?;
+    if let Some(groups) = &container.saved.rdt {
+        groups.update(&schemata).context(|| "update")?;
+    }
     Ok(0)
 }
 

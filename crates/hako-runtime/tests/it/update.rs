@@ -85,7 +85,7 @@ fn limits_change_by_flags() {
         (["--cpu-period", "-3"], "period"),
         (["--cpu-share", "1x"], "--cpu-share"),
         (["--cpuset-cpus", "900"], "cpus"),
-        (["--l3-cache-schema", "L3:0=f"], "RDT"),
+        (["--l3-cache-schema", "L3:0=f"], "no resctrl group"),
         (["--resources", "/no/such/file"], "/no/such/file"),
     ] {
         let text = update(&flags).fails();

@@ -1,6 +1,7 @@
 //! "IntelRdt", "Memory policy", "Sysctl", "Mount Label" and "Personality".
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -35,16 +36,73 @@ pub(super) const RDT: &[Check] = &[
         "intel-rdt.class",
         "config-linux.md#intelrdt",
         "The container's process is in the class of closID.",
-        |_| match read("/proc/filesystems")?.contains("resctrl") {
-            false => Err(Stop::Skipped(
-                "this machine has no resctrl file system".into(),
-            )),
-            true => Err(Stop::Skipped(
-                "this tester does not try resctrl groups".into(),
-            )),
+        |bench| {
+            let root = resctrl()?;
+            let trial = Trial::new(bench, &[Step::Wait])?
+                .edit(|config| config["linux"]["intelRdt"] = json!({ "closID": "/" }));
+            trial.launch()?;
+            in_group(&root, trial.pid()?)
+        },
+    ),
+    Check::must(
+        "intel-rdt.own-class",
+        "config-linux.md#intelrdt",
+        "Without closID the class has the container's name, and goes with it.",
+        |bench| {
+            let root = resctrl()?;
+            let trial = Trial::new(bench, &[Step::Wait])?
+                .edit(|config| config["linux"]["intelRdt"] = json!({}));
+            trial.launch()?;
+            let group = root.join(&trial.id);
+            in_group(&group, trial.pid()?)?;
+            trial.kill("KILL")?;
+            trial.becomes("stopped")?;
+            trial.delete()?;
+            demand(!group.exists(), || format!("{} is left", group.display()))
+        },
+    ),
+    Check::must(
+        "intel-rdt.monitoring",
+        "config-linux.md#intelrdt",
+        "enableMonitoring makes a monitoring group of the container's name, which goes with it.",
+        |bench| {
+            let root = resctrl()?;
+            if !root.join("mon_groups").is_dir() {
+                return Err(Stop::Skipped(
+                    "this machine has no monitoring groups".into(),
+                ));
+            }
+            let trial = Trial::of(bench, "1.3.0", &[Step::Wait])?.edit(|config| {
+                config["linux"]["intelRdt"] = json!({ "closID": "/", "enableMonitoring": true });
+            });
+            trial.launch()?;
+            let group = root.join("mon_groups").join(&trial.id);
+            in_group(&group, trial.pid()?)?;
+            trial.kill("KILL")?;
+            trial.becomes("stopped")?;
+            trial.delete()?;
+            demand(!group.exists(), || format!("{} is left", group.display()))
         },
     ),
 ];
+
+/// Where resctrl is mounted.
+fn resctrl() -> Result<PathBuf, Stop> {
+    let mounts = read("/proc/self/mountinfo")?;
+    let line = mounts.lines().find(|line| line.contains(" - resctrl "));
+    let point = line.and_then(|line| line.split(' ').nth(4));
+    point
+        .map(PathBuf::from)
+        .ok_or_else(|| Stop::Skipped("no resctrl file system is mounted here".into()))
+}
+
+fn in_group(group: &Path, pid: i32) -> Verdict {
+    let tasks = read(group.join("tasks"))?;
+    let pid = pid.to_string();
+    demand(tasks.lines().any(|line| line == pid), || {
+        format!("process {pid} is not in {}", group.display())
+    })
+}
 
 macro_rules! policies {
     ($($name:literal $policy:tt $seen:literal)*) => {
