@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod console;
 pub mod delegate;
 pub mod exec;
+pub mod filters;
 pub mod hook;
 pub mod identity;
 pub mod init;

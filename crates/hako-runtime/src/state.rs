@@ -17,6 +17,7 @@ use hako_spec::id::ContainerId;
 use hako_spec::runtime::{Config, Hook, NamespaceKind, State, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::container::filters::{Filters, Read};
 use crate::container::rdt::Saved as SavedRdt;
 use crate::container::scope::Saved as SavedScope;
 use crate::error::{Context, Error, Kind, Result};
@@ -280,9 +281,20 @@ impl Container {
 
     /// The configuration as it was at create.
     pub fn config(&self) -> Result<Config> {
+        let (path, text) = self.text()?;
+        Config::from_slice(&text).context(|| path.display().to_string())
+    }
+
+    /// The same, for a process that gets its filter.
+    pub fn read(&self, filters: &Filters) -> Result<Read> {
+        let (path, text) = self.text()?;
+        filters.read(text).context(|| path.display().to_string())
+    }
+
+    fn text(&self) -> Result<(PathBuf, Vec<u8>)> {
         let path = self.dir.file("config.json");
         let text = fs::read(&path).context(|| path.display().to_string())?;
-        Config::from_slice(&text).context(|| path.display().to_string())
+        Ok((path, text))
     }
 
     /// The container's status now.

@@ -17,6 +17,7 @@ mod assembler;
 mod bpf;
 mod compile;
 mod default;
+mod file;
 mod multiplexer;
 mod rules;
 mod table;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hako_spec::runtime::Config;
 use hako_spec::runtime::validate::{self, Purpose};
 
+use super::filters::{Filters, Read};
 use super::pids;
 use crate::error::{Context, Error, Result};
 
@@ -15,22 +15,21 @@ pub struct Bundle {
     /// Absolute path of the directory.
     pub dir: PathBuf,
     /// Its configuration.
-    pub config: Config,
-    /// The text of that, for the container's record.
-    pub text: Vec<u8>,
+    pub read: Read,
 }
 
 impl Bundle {
     /// Reads the bundle in `dir`, with another file than its `config.json` if
     /// there is one.
-    pub fn open(dir: &Path, other: Option<PathBuf>) -> Result<Self> {
+    pub fn open(dir: &Path, other: Option<PathBuf>, filters: &Filters) -> Result<Self> {
         let dir = dir
             .canonicalize()
             .context(|| format!("bundle {}", dir.display()))?;
         let path = other.unwrap_or_else(|| dir.join("config.json"));
         let text = std::fs::read(&path).context(|| path.display().to_string())?;
-        let mut config = Config::from_slice(&text).context(|| path.display().to_string())?;
-        let problems = validate::config(&config, Purpose::Start);
+        let mut read = filters.read(text).context(|| path.display().to_string())?;
+        let config = &mut read.config;
+        let problems = validate::config(config, Purpose::Start);
         if let Some(first) = problems.first() {
             let more = match problems.len() - 1 {
                 0 => String::new(),
@@ -41,7 +40,7 @@ impl Bundle {
         if let Some(resources) = config.linux.as_mut().and_then(|l| l.resources.as_mut()) {
             pids::translate(&config.oci_version, resources);
         }
-        Ok(Bundle { dir, config, text })
+        Ok(Bundle { dir, read })
     }
 
     /// The directory's path as text.
@@ -51,13 +50,15 @@ impl Bundle {
 
     /// Whether the process wants a terminal.
     pub fn wants_terminal(&self) -> bool {
-        self.config.process.as_ref().is_some_and(|p| p.terminal)
+        let process = self.read.config.process.as_ref();
+        process.is_some_and(|p| p.terminal)
     }
 
     /// The root's absolute path: relative ones start at the bundle (config.md,
     /// "Root").
     pub fn rootfs(&self) -> Result<String> {
         let root = self
+            .read
             .config
             .root
             .as_ref()

@@ -12,11 +12,12 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
 
 use super::console::{Console, Recipient};
+use super::filters::{Filters, Read};
 use super::last::{Last, become_root, change_directory, own_stdio};
 use super::launch::{not_forked, reap};
 use super::namespaces::{file, flag};
 use super::program::{Passed, Program};
-use super::seccomp::{self, Prepared as Filter};
+use super::seccomp::Prepared as Filter;
 use super::{identity, limits, lsm, receivers, shield};
 use crate::error::{Context, Error, Result};
 use crate::log;
@@ -59,9 +60,10 @@ pub struct Started {
 pub fn start(
     root: &Path,
     container: &Container,
-    config: &Config,
+    read: &Read,
     mut request: Request,
 ) -> Result<Started> {
+    let config = &read.config;
     let id = &container.saved.id;
     match container.status() {
         Status::Running | Status::Created => {}
@@ -109,10 +111,7 @@ pub fn start(
     }
     let mut join = cgroup.join().context(|| "open the container's cgroup")?;
     let state = container.state(Status::Running);
-    let filter = match config.linux.as_ref().and_then(|l| l.seccomp.as_ref()) {
-        Some(profile) => Some(seccomp::prepare(profile)?),
-        None => None,
-    };
+    let filter = Filters::of(root).prepare(read)?;
     let console = Recipient::of(request.console_socket.as_deref(), request.console.take())?;
     let (ours, theirs) = Channel::pair()?;
     let directory = open_root(container)?;

@@ -19,12 +19,12 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::bundle::Bundle;
 use super::console::Recipient;
+use super::filters::Filters;
 use super::init::Init;
 use super::namespaces::Namespaces;
 use super::parent::Parent;
 use super::program::Passed;
 use super::scope::{self, Scope};
-use super::seccomp;
 use super::{check, delegate, hook, pids, rdt, receivers, shield};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
@@ -163,7 +163,7 @@ pub fn reap(pidfd: &OwnedFd) {
 pub fn launch(request: Request<'_>) -> Result<Launched> {
     let bundle = request.bundle.path()?;
     let permission = permission(&request);
-    let config = &request.bundle.config;
+    let config = &request.bundle.read.config;
     let mut process = config
         .process
         .clone()
@@ -209,7 +209,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         container.saved.set_scope(scope.saved());
     }
     container.saved.rdt = rdt.as_ref().map(|plan| plan.saved().clone());
-    dir.keep_config(&request.bundle.text)?;
+    dir.keep_config(&request.bundle.read.text)?;
     dir.save(&container.saved)?;
     let none = Resources::default();
     let resources = config.linux.as_ref().and_then(|l| l.resources.as_ref());
@@ -226,10 +226,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     }
     let own = own_cgroups(&host, &container.saved.cgroup());
 
-    let filter = match config.linux.as_ref().and_then(|l| l.seccomp.as_ref()) {
-        Some(profile) => Some(seccomp::prepare(profile)?),
-        None => None,
-    };
+    let filter = Filters::of(request.root).prepare(&request.bundle.read)?;
     let listener = match request.for_start {
         true => Some(listen_at(&dir.start_socket())?),
         false => None,

@@ -43,7 +43,7 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
         ));
     }
     let bundle = request.bundle.path()?;
-    let config = request.bundle.config.clone();
+    let config = request.bundle.read.config.clone();
     let rootfs = request.bundle.rootfs()?;
     let namespaces = Namespaces::plan(config.linux.as_ref())?;
     let process = config.process.clone().unwrap_or_default();
@@ -64,7 +64,7 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     let mut guard = Guard::new(dir.clone(), container.state(Status::Creating));
     container.saved.set_cgroup(&free_cgroup(&host, &place)?);
     container.saved.rdt = rdt.as_ref().map(|plan| plan.saved().clone());
-    dir.keep_config(&in_time_namespace(&request.bundle.text)?)?;
+    dir.keep_config(&in_time_namespace(&request.bundle.read.text)?)?;
     dir.save(&container.saved)?;
     let none = Resources::default();
     let resources = config.linux.as_ref().and_then(|l| l.resources.as_ref());

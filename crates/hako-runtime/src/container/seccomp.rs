@@ -20,39 +20,51 @@ pub struct Prepared {
     metadata: Option<String>,
 }
 
-/// Compiles `profile`; connects to its listener while the host is in sight.
-pub fn prepare(profile: &Seccomp) -> Result<Prepared> {
-    let native = Arch::native()
-        .ok_or_else(|| Error::new("seccomp is not supported on this architecture"))?;
-    let program = hako_seccomp::compile(profile, native).context(|| "linux.seccomp")?;
-    if !program.unknown.is_empty() {
-        log::debug(&format!(
-            "linux.seccomp: unknown system calls are left out: {}",
-            program.unknown.join(", ")
-        ));
+impl Prepared {
+    /// Compiles `profile`; connects to its listener while the host is in sight.
+    pub fn compile(profile: &Seccomp) -> Result<Self> {
+        let native = Arch::native()
+            .ok_or_else(|| Error::new("seccomp is not supported on this architecture"))?;
+        let program = hako_seccomp::compile(profile, native).context(|| "linux.seccomp")?;
+        let mut prepared = Self::of(program);
+        if prepared.program.has_notify {
+            if !prepared.program.allows(SENDMSG, [0; 6]) {
+                return Err(Error::new(
+                    "linux.seccomp: a profile with SCMP_ACT_NOTIFY must allow sendmsg, by which its listener gets the descriptor",
+                ));
+            }
+            let path = profile
+                .listener_path
+                .as_deref()
+                .ok_or_else(|| Error::new("linux.seccomp: SCMP_ACT_NOTIFY needs listenerPath"))?;
+            let socket = connect_to(Path::new(path), SocketType::STREAM);
+            let socket = socket.context(|| format!("seccomp listener {path}"))?;
+            prepared.listener = Some(socket);
+            prepared.metadata.clone_from(&profile.listener_metadata);
+        }
+        Ok(prepared)
     }
-    let mut listener = None;
-    if program.has_notify {
-        if !program.allows(SENDMSG, [0; 6]) {
-            return Err(Error::new(
-                "linux.seccomp: a profile with SCMP_ACT_NOTIFY must allow sendmsg, by which its listener gets the descriptor",
+
+    /// A program that needs no listener.
+    pub fn of(program: Program) -> Self {
+        if !program.unknown.is_empty() {
+            log::debug(&format!(
+                "linux.seccomp: unknown system calls are left out: {}",
+                program.unknown.join(", ")
             ));
         }
-        let path = profile
-            .listener_path
-            .as_deref()
-            .ok_or_else(|| Error::new("linux.seccomp: SCMP_ACT_NOTIFY needs listenerPath"))?;
-        let socket = connect_to(Path::new(path), SocketType::STREAM);
-        listener = Some(socket.context(|| format!("seccomp listener {path}"))?);
+        Prepared {
+            program,
+            listener: None,
+            metadata: None,
+        }
     }
-    Ok(Prepared {
-        program,
-        listener,
-        metadata: profile.listener_metadata.clone(),
-    })
-}
 
-impl Prepared {
+    /// What is loaded.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// Loads the filter into process `pid`, which is this one. From here on only
     /// the calls that it allows succeed. `state` is the container's, for the
     /// listener.

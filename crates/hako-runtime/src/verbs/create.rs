@@ -4,18 +4,19 @@ use super::wait::own_size;
 use super::{Global, only_id, passed};
 use crate::cli::Args;
 use crate::container::bundle::Bundle;
+use crate::container::filters::Filters;
 use crate::container::launch::{Launched, Request, launch};
 use crate::error::Result;
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
-    launched(global, args, bundle(args)?, true, None).map(|_| 0)
+    launched(global, args, bundle(global, args)?, true, None).map(|_| 0)
 }
 
 /// The bundle of `create` and `run`; a missing id is told before a bad bundle.
-pub(super) fn bundle(args: &Args) -> Result<Bundle> {
+pub(super) fn bundle(global: &Global, args: &Args) -> Result<Bundle> {
     only_id(args)?;
     let dir = args.path("bundle").unwrap_or_else(|| ".".into());
-    Bundle::open(&dir, args.path("config"))
+    Bundle::open(&dir, args.path("config"), &Filters::of(&global.root))
 }
 
 /// The part that `run` shares.

@@ -8,12 +8,13 @@ use super::wait::{console_pair, foreground, own_size, receive_console};
 use super::{Global, load, passed};
 use crate::cli::Args;
 use crate::container::exec::{Request, read_process, start};
+use crate::container::filters::Filters;
 use crate::error::{Error, Result};
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     let container = load(global, args)?;
-    let config = container.config()?;
-    let mut process = process(args, &config)?;
+    let read = container.read(&Filters::of(&global.root))?;
+    let mut process = process(args, &read.config)?;
     if let Some(problem) = validate::process(&process).first() {
         return Err(Error::new(problem.to_string()));
     }
@@ -38,12 +39,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
         ignore_paused: args.has("ignore-paused"),
     };
     if detach {
-        start(&global.root, &container, &config, request)?;
+        start(&global.root, &container, &read, request)?;
         return Ok(0);
     }
     // Before there is a process that could miss one.
     let signals = signal::block_all()?;
-    let started = start(&global.root, &container, &config, request)?;
+    let started = start(&global.root, &container, &read, request)?;
     let terminal = ours.as_ref().map(receive_console).transpose()?;
     foreground(&started.pidfd, &signals, terminal.as_ref())
 }

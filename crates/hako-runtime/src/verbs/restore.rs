@@ -16,7 +16,10 @@ use crate::log;
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     check_caller()?;
     let from = request(args)?;
-    let restored = restore(&asked(global, args, bundle(args)?, false, None)?, &from)?;
+    let restored = restore(
+        &asked(global, args, bundle(global, args)?, false, None)?,
+        &from,
+    )?;
     if args.has("detach") {
         return Ok(0);
     }

@@ -14,7 +14,7 @@ use crate::log;
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     let detach = args.has("detach");
-    let bundle = bundle(args)?;
+    let bundle = bundle(global, args)?;
     let own_console = !detach && args.get("console-socket").is_none() && bundle.wants_terminal();
     let (theirs, ours) = match own_console {
         true => {
