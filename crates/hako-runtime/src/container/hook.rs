@@ -33,8 +33,8 @@ const SHOWN: usize = 4096;
 pub enum Start<'a> {
     /// In this directory, or the runtime's own, with the runtime's environment.
     Runtime(Option<&'a Path>),
-    /// In the current directory, with the container's environment.
-    Container(&'a [String]),
+    /// In the current directory, with the environment of the process.
+    Container(&'a [CString]),
 }
 
 impl Start<'_> {
@@ -50,7 +50,10 @@ impl Start<'_> {
             Start::Runtime(_) => std::env::vars_os()
                 .map(|(name, value)| [name, value].join(OsStr::new("=")))
                 .collect(),
-            Start::Container(env) => env.iter().map(OsString::from).collect(),
+            Start::Container(env) => {
+                let copy = |e: &CString| OsString::from_vec(e.as_bytes().to_vec());
+                env.iter().map(copy).collect()
+            }
         }
     }
 }

@@ -223,7 +223,7 @@ impl Init<'_> {
                 "startContainer",
                 &hooks.start_container,
                 &self.state(Status::Created),
-                hook::Start::Container(&self.process.env),
+                hook::Start::Container(program.environment()),
             )?;
         }
         lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());

@@ -90,6 +90,11 @@ impl Program {
         self.stub.as_fd()
     }
 
+    /// The variables that the program gets: those of the process, and HOME.
+    pub fn environment(&self) -> &[CString] {
+        &self.env
+    }
+
     /// Sees that only descriptors 0 to 2, the passed ones and `report` (which
     /// the stub closes on success) go along. Nothing may be opened after it
     /// that is not close-on-exec.

@@ -169,19 +169,20 @@ fn a_hook_without_environment_inherits_one() {
             "startContainer" => "/out".to_owned(),
             _ => dir.display().to_string(),
         };
-        let script = format!("echo $HAKO_OF > {file}/{kind}");
+        let script = format!("echo $HAKO_OF $HOME > {file}/{kind}");
         b = hook(b, kind, &script).edit(|c| {
             let hook = &mut c["hooks"][kind][0];
             hook.as_object_mut().unwrap().remove("env");
         });
     }
     let mut command = b.command(&["run", "-b", b.dir.path().to_str().unwrap(), &b.id]);
-    command.env("HAKO_OF", "runtime");
+    command.env("HAKO_OF", "runtime").env("HOME", "/here");
     b.finish(command).ok();
     for kind in KINDS {
         let wanted = match *kind {
-            "startContainer" => "container\n",
-            _ => "runtime\n",
+            // HOME is that of the user of the process, as the process gets it.
+            "startContainer" => "container /root\n",
+            _ => "runtime /here\n",
         };
         assert_eq!(
             fs::read_to_string(dir.join(kind)).unwrap(),
