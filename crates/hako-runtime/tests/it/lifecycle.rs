@@ -527,6 +527,25 @@ fn a_created_container_can_be_paused_and_is_not_deleted() {
     assert!(b.cgroups().is_empty());
 }
 
+/// The first process of a pid namespace would not be ended by the kernel.
+#[test]
+fn a_created_container_is_ended_by_the_usual_signals() {
+    for signal in ["HUP", "INT", "QUIT", "TERM"] {
+        let b = Bundle::sleeper();
+        b.create().ok();
+        b.call(&["kill", &b.id, "WINCH"]).ok();
+        b.call(&["kill", &b.id, signal]).ok();
+        b.wait_status("stopped");
+        assert!(b.start().fails().contains("stopped"), "{signal}");
+        b.call(&["delete", &b.id]).ok();
+    }
+    // What comes before `start` is not the program's.
+    let b = Bundle::sh("grep -h Sig /proc/self/status");
+    let out = b.run().ok();
+    assert!(out.contains("SigBlk:\t0000000000000000"), "{out}");
+    assert!(out.contains("SigPnd:\t0000000000000000"), "{out}");
+}
+
 #[test]
 fn kill_all_reaches_every_process() {
     let b = Bundle::sh("sleep 1000 & sleep 1000 & wait; wait; sleep 1000");
