@@ -527,6 +527,20 @@ fn a_created_container_can_be_paused_and_is_not_deleted() {
     assert!(b.cgroups().is_empty());
 }
 
+/// The kernel may take longer than a caller.
+#[test]
+fn what_was_killed_can_be_deleted_at_once() {
+    for _ in 0..20 {
+        let b = Bundle::sleeper();
+        b.create().ok();
+        b.call(&["kill", &b.id, "KILL"]).ok();
+        b.call(&["delete", &b.id]).ok();
+        b.up();
+        b.call(&["kill", &b.id, "KILL"]).ok();
+        b.call(&["delete", &b.id]).ok();
+    }
+}
+
 /// The first process of a pid namespace would not be ended by the kernel.
 #[test]
 fn a_created_container_is_ended_by_the_usual_signals() {
