@@ -67,7 +67,7 @@ pub fn run(name: &str, hooks: &[Hook], state: &State, start: Start<'_>) -> Resul
     for (at, hook) in hooks.iter().enumerate() {
         one(hook, &state, start)
             .map_err(|e| Error::of(Kind::Hook, e.to_string()))
-            .context(|| format!("{name} hook #{at} {}", hook.path))?;
+            .context(|| format!("error running {name} hook #{at}: {}", hook.path))?;
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ pub fn change_directory(root: &Root, path: &str) -> Result<bool> {
         inside()?;
         Ok(true)
     };
-    change().context(|| format!("change to process.cwd {path:?}"))
+    change().context(|| format!("chdir to process.cwd {path:?}"))
 }
 
 /// Sees that the current directory is below the root: getcwd(2) prefixes
@@ -169,7 +169,7 @@ impl Last<'_> {
             && !change_directory(root, &process.cwd)?
         {
             return Err(Error::new(format!(
-                "change to process.cwd {:?}: permission denied",
+                "chdir to process.cwd {:?}: permission denied",
                 process.cwd
             )));
         }

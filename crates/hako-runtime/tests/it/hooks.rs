@@ -257,7 +257,11 @@ fn failing_poststop_hooks_are_warnings_and_the_others_run() {
     b = hook(b, "poststop", &format!("touch {}", file.display()));
     let out = b.run();
     out.ok();
-    assert!(out.stderr.contains("warning: poststop hook"), "{out:#?}");
+    assert!(
+        out.stderr
+            .contains("warning: error running poststop hook #0: /bin/sh: "),
+        "{out:#?}"
+    );
     assert!(file.exists());
 }
 

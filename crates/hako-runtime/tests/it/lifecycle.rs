@@ -177,6 +177,9 @@ fn what_is_wrong_is_said() {
         for verb in ["run", "create"] {
             let out = b.verb(verb, &[]);
             assert_eq!(out.code, code, "{out:#?}");
+            // Callers look for "error" on standard error.
+            let label = "hako-runtime: error: ";
+            assert!(out.stderr.starts_with(label), "{out:#?}");
             for word in words {
                 assert!(out.stderr.contains(word), "{word} in {}", out.stderr);
             }
@@ -278,7 +281,7 @@ fn exec_takes_user_directory_environment_and_more() {
     // Unlike the container's own, which is made.
     let out = call(&["--cwd", "/new/dir"], &["pwd"]);
     assert_eq!(out.code, 255, "{out:#?}");
-    let words = "change to process.cwd \"/new/dir\": no such file or directory";
+    let words = "chdir to process.cwd \"/new/dir\": no such file or directory";
     assert!(out.stderr.contains(words), "{out:#?}");
     assert!(!b.rootfs().join("new").exists());
     let out = call(&["-e", "A=1", "--env", "A=2", "-e", "PATH=/bin"], &["env"]).ok();
@@ -611,12 +614,13 @@ fn a_cgroup_in_use_is_nobodys() {
     let first = Bundle::sleeper();
     first.up();
     let mut second = Bundle::sleeper();
-    second.config["linux"]["cgroupsPath"] = json!(first.cgroup);
-    second.write();
-    assert!(second.create().fails().contains("is in use by process"));
-    second.config["linux"]["cgroupsPath"] = json!(format!("/{}", first.id));
-    second.write();
-    assert!(second.create().fails().contains("is in use by process"));
+    for path in [first.cgroup.clone(), format!("/{}", first.id)] {
+        second.config["linux"]["cgroupsPath"] = json!(path);
+        second.write();
+        let said = second.create().fails();
+        assert!(said.contains("container's cgroup is not empty"), "{said}");
+        assert!(said.contains("is in use by process"), "{said}");
+    }
     second.call(&["delete", "--force", &second.id]).ok();
     assert_eq!(first.status(), "running");
 }

@@ -119,7 +119,7 @@ fn cve_2019_5736_a_hook_in_the_container_is_never_the_hosts_binary() {
     let out = b.run();
     assert!(!out.stderr.contains("hako-runtime version"), "{out:#?}");
     assert!(
-        out.fails().contains("startContainer hook #0 /bin/link"),
+        out.fails().contains("startContainer hook #0: /bin/link"),
         "{out:#?}"
     );
 }
