@@ -223,16 +223,6 @@ impl Init<'_> {
 
         self.let_go(channel, &root, &program)?;
         let pid = self.await_start(channel)?;
-        if let Some(hooks) = hooks.filter(|h| !h.start_container.is_empty()) {
-            hook::run(
-                "startContainer",
-                &hooks.start_container,
-                &self.state(Status::Created),
-                hook::Start::Container(program.environment()),
-            )?;
-        }
-        lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());
-        lsm::apply(self.proc, self.process)?;
         let mut state = self.state(Status::Created);
         state.pid = pid;
         let last = Last {
@@ -245,6 +235,21 @@ impl Init<'_> {
             passed: self.passed,
             report: self.reporting(channel),
         };
+        if let Some(hooks) = hooks.filter(|h| !h.start_container.is_empty()) {
+            let inside = hook::Inside {
+                last: &last,
+                proc: self.proc,
+                root: &root,
+            };
+            hook::run(
+                "startContainer",
+                &hooks.start_container,
+                &self.state(Status::Created),
+                hook::Start::Container(&inside),
+            )?;
+        }
+        lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());
+        lsm::apply(self.proc, self.process)?;
         last.go()
     }
 
