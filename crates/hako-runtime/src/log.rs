@@ -70,7 +70,7 @@ pub fn debug(text: &str) {
 /// person looks.
 pub fn error(text: &str) {
     if write("error", text) {
-        let _ = writeln!(std::io::stderr(), "hako-runtime: {text}");
+        let _ = writeln!(std::io::stderr(), "hako-runtime: error: {text}");
     }
 }
 
@@ -105,7 +105,6 @@ fn write(level: &str, text: &str) -> bool {
                 crate::time::now()
             )
         }
-        _ if level == "error" => format!("hako-runtime: {text}"),
         _ => format!("hako-runtime: {level}: {text}"),
     };
     // One write a line, so that lines of several processes do not mix. There

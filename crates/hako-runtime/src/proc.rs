@@ -86,6 +86,8 @@ pub struct Identity {
     pub state: char,
     /// Start time in clock ticks since boot: with the pid it names a process.
     pub start: u64,
+    /// It was killed, or exits: nothing can keep it from ending.
+    pub dying: bool,
 }
 
 impl Identity {
@@ -101,15 +103,25 @@ impl Identity {
     }
 }
 
-/// proc_pid_stat(5): field 3 is the state, field 22 the start time; field 2
-/// may hold anything, also blanks and parentheses.
+/// proc_pid_stat(5): field 3 is the state, 9 the flags, 22 the start time and 31
+/// the pending signals; field 2 may hold anything, also blanks and parentheses.
 pub fn parse_stat(text: &[u8]) -> Option<Identity> {
+    /// `PF_EXITING` of linux/sched.h.
+    const EXITING: u64 = 4;
+    const KILL: u64 = 1 << 8;
     let end = text.iter().rposition(|b| *b == b')')?;
     let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    let start = fields.nth(18)?.parse().ok()?;
-    Some(Identity { state, start })
+    let flags: u64 = fields.nth(5)?.parse().ok()?;
+    let start = fields.nth(12)?.parse().ok()?;
+    // Not on the short lines of tests.
+    let pending: u64 = fields.nth(8).map_or(Some(0), |p| p.parse().ok())?;
+    Some(Identity {
+        state,
+        start,
+        dying: flags & EXITING != 0 || pending & KILL != 0,
+    })
 }
 
 #[cfg(test)]
@@ -118,14 +130,19 @@ mod tests {
 
     #[test]
     fn reads_stat_of_hostile_names() {
-        let line = b"42 (a) b) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20";
+        let line = b"42 (a) b) R 1 2 3 4 5 64 7 8 9 10 11 12 13 14 15 16 17 18 777 20";
         assert_eq!(
             parse_stat(line),
             Some(Identity {
                 state: 'R',
-                start: 777
+                start: 777,
+                dying: false
             })
         );
+        let exits = b"42 (x) R 1 2 3 4 5 4194564 7 8 9 10 11 12 13 14 15 16 17 18 777 20";
+        assert!(parse_stat(exits).unwrap().dying);
+        let killed = b"42 (x) S 1 2 3 4 5 64 7 8 9 10 11 12 13 14 15 16 17 18 777 20 21 22 23 24 25 26 27 256 29";
+        assert!(parse_stat(killed).unwrap().dying);
         assert_eq!(parse_stat(b"42 (x"), None);
         assert_eq!(parse_stat(b""), None);
     }

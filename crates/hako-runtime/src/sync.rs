@@ -196,7 +196,8 @@ pub fn not_executed(program: &str, errno: Errno) -> Error {
     } else {
         Kind::NotExecutable
     };
-    Error::of(kind, format!("exec {program:?}: {}", Error::from(errno)))
+    let program = program.escape_debug();
+    Error::of(kind, format!("exec {program}: {}", Error::from(errno)))
 }
 
 #[cfg(test)]

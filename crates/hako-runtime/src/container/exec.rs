@@ -68,7 +68,11 @@ pub fn start(
     match container.status() {
         Status::Running | Status::Created => {}
         Status::Paused if request.ignore_paused => {}
-        Status::Paused => return Err(Error::new(format!("container {id} is paused"))),
+        Status::Paused => {
+            return Err(Error::new(format!(
+                "cannot exec in a paused container: {id} is paused"
+            )));
+        }
         _ => return Err(container.not_running()),
     }
     let socket = request.console_socket.is_some() || request.console.is_some();
@@ -107,7 +111,7 @@ pub fn start(
         };
         cgroup = CgroupPath::parse(path)
             .and_then(|path| cgroup.descend(controllers, &path))
-            .context(|| "--cgroup")?;
+            .context(|| "--cgroup: bad sub cgroup path")?;
     }
     let mut join = cgroup.join().context(|| "open the container's cgroup")?;
     let state = container.state(Status::Running);

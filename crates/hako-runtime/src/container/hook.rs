@@ -7,7 +7,8 @@
 //! is the end of its process, whatever that left in the background.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,8 +21,12 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
+use super::last::Last;
+use super::program::path_of;
 use crate::error::{Context, Error, Kind, Result};
 use crate::log;
+use crate::proc::Proc;
+use crate::rootfs::inroot::Root;
 
 /// As much of a failing hook's output is shown, from its end.
 const SHOWN: usize = 4096;
@@ -33,11 +38,48 @@ const SHOWN: usize = 4096;
 pub enum Start<'a> {
     /// In this directory, or the runtime's own, with the runtime's environment.
     Runtime(Option<&'a Path>),
-    /// In the current directory, with the container's environment.
-    Container(&'a [String]),
+    /// In the current directory, with the environment of the process, and with
+    /// its rights.
+    Container(&'a Inside<'a>),
+}
+
+/// What a hook that is a file of the image is executed with: it must not have
+/// more rights than the program of the same image.
+#[derive(Debug)]
+pub struct Inside<'a> {
+    /// The program's last steps.
+    pub last: &'a Last<'a>,
+    /// The host's procfs.
+    pub proc: &'a Proc,
+    /// The container's root.
+    pub root: &'a Root,
+}
+
+impl Inside<'_> {
+    /// Gives this process, a hook's, the rights of the program. The value is
+    /// the path of `stub` where the filter lets nobody execute a descriptor.
+    fn enter(&self, stub: &OwnedFd) -> Result<Option<CString>> {
+        let by_path = match self.last.filter {
+            Some((filter, ..)) if !filter.allows_execveat() => Some(path_of(self.root, stub)?),
+            _ => None,
+        };
+        self.last.as_hook(self.proc, stub.as_fd())?;
+        Ok(by_path)
+    }
 }
 
 impl Start<'_> {
+    /// Whether the stub can tell its failure.
+    fn reports(&self) -> bool {
+        match self {
+            Start::Runtime(_) => true,
+            Start::Container(inside) => {
+                let filter = inside.last.filter;
+                filter.is_none_or(|(filter, ..)| filter.allows_report())
+            }
+        }
+    }
+
     fn dir(&self) -> Option<&Path> {
         match self {
             Start::Runtime(dir) => *dir,
@@ -50,7 +92,10 @@ impl Start<'_> {
             Start::Runtime(_) => std::env::vars_os()
                 .map(|(name, value)| [name, value].join(OsStr::new("=")))
                 .collect(),
-            Start::Container(env) => env.iter().map(OsString::from).collect(),
+            Start::Container(inside) => {
+                let copy = |e: &CString| OsString::from_vec(e.as_bytes().to_vec());
+                inside.last.program.environment().iter().map(copy).collect()
+            }
         }
     }
 }
@@ -64,7 +109,7 @@ pub fn run(name: &str, hooks: &[Hook], state: &State, start: Start<'_>) -> Resul
     for (at, hook) in hooks.iter().enumerate() {
         one(hook, &state, start)
             .map_err(|e| Error::of(Kind::Hook, e.to_string()))
-            .context(|| format!("{name} hook #{at} {}", hook.path))?;
+            .context(|| format!("error running {name} hook #{at}: {}", hook.path))?;
     }
     Ok(())
 }
@@ -99,17 +144,11 @@ fn one(hook: &Hook, state: &[u8], start: Start<'_>) -> Result<()> {
     let (stdin, input) = pipe_with(PipeFlags::CLOEXEC)?;
     let (output, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (report, errors) = pipe_with(PipeFlags::CLOEXEC)?;
-    let stub = stub::make(&path, Some(errors.as_fd())).context(|| "make the exec stub")?;
+    let told = start.reports().then_some(errors.as_fd());
+    let stub = stub::make(&path, told).context(|| "make the exec stub")?;
     match fork(0, None).context(|| "fork")? {
         Forked::Child => {
-            let errno = become_hook(
-                &stub,
-                [&stdin, &stdout, &stdout],
-                &errors,
-                start.dir(),
-                &argv,
-                &env,
-            );
+            let errno = become_hook(&stub, [&stdin, &stdout, &stdout], told, start, &argv, &env);
             let _ = rustix::io::write(&errors, &errno.raw_os_error().to_ne_bytes());
             exit_now(126)
         }
@@ -125,13 +164,13 @@ fn one(hook: &Hook, state: &[u8], start: Start<'_>) -> Result<()> {
 fn become_hook(
     stub: &OwnedFd,
     stdio: [&OwnedFd; 3],
-    errors: &OwnedFd,
-    dir: Option<&Path>,
+    report: Option<BorrowedFd<'_>>,
+    start: Start<'_>,
     argv: &[CString],
     env: &[CString],
 ) -> Errno {
     let prepare = || -> rustix::io::Result<()> {
-        if let Some(dir) = dir {
+        if let Some(dir) = start.dir() {
             // As runc's and crun's hooks, which find the bundle there.
             let _ = rustix::process::chdir(dir);
         }
@@ -139,12 +178,23 @@ fn become_hook(
         rustix::stdio::dup2_stdout(stdio[1])?;
         rustix::stdio::dup2_stderr(stdio[2])?;
         fds::cloexec_from(3)?;
-        fds::keep_on_exec(errors.as_fd())?;
+        report.map_or(Ok(()), fds::keep_on_exec)?;
         signal::reset()
     };
-    match prepare() {
-        Ok(()) => exec::at(stub.as_fd(), c"", argv, env),
-        Err(e) => e,
+    if let Err(e) = prepare() {
+        return e;
+    }
+    let by_path = match start {
+        Start::Runtime(_) => None,
+        Start::Container(inside) => inside.enter(stub).unwrap_or_else(|e| {
+            // This is the pipe by which its output is told.
+            let _ = writeln!(std::io::stderr(), "{e}");
+            exit_now(126)
+        }),
+    };
+    match by_path {
+        None => exec::at(stub.as_fd(), c"", argv, env),
+        Some(path) => exec::path(&path, argv, env),
     }
 }
 
@@ -226,6 +276,7 @@ fn outcome(status: &WaitIdStatus) -> Option<String> {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(0), _) => None,
         (Some(code), _) => Some(format!("exit status {code}")),
+        (None, Some(31)) => Some("killed by signal 31: bad system call".to_owned()),
         (None, Some(signal)) => Some(format!("killed by signal {signal}")),
         (None, None) => Some("ended in an unknown way".to_owned()),
     }

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use hako_cgroup::Join;
 use hako_spec::runtime::{Config, NamespaceKind, Process, State, Status};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
-use hako_sys::{fds, keyring, link, ns};
+use hako_sys::{fds, keyring, link, ns, signal};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -26,6 +27,10 @@ use crate::proc::Proc;
 use crate::rootfs::inroot::Root;
 use crate::rootfs::{self, Plan};
 use crate::sync::{Channel, Message};
+
+/// Signals that end the process while it waits for `start`. The kernel would
+/// not let them end the first process of a pid namespace: HUP, INT, QUIT, TERM.
+const ENDING: [i32; 4] = [1, 2, 3, 15];
 
 /// Everything that the process is made from, prepared by the runtime.
 #[derive(Debug)]
@@ -218,16 +223,6 @@ impl Init<'_> {
 
         self.let_go(channel, &root, &program)?;
         let pid = self.await_start(channel)?;
-        if let Some(hooks) = hooks.filter(|h| !h.start_container.is_empty()) {
-            hook::run(
-                "startContainer",
-                &hooks.start_container,
-                &self.state(Status::Created),
-                hook::Start::Container(&self.process.env),
-            )?;
-        }
-        lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());
-        lsm::apply(self.proc, self.process)?;
         let mut state = self.state(Status::Created);
         state.pid = pid;
         let last = Last {
@@ -240,6 +235,21 @@ impl Init<'_> {
             passed: self.passed,
             report: self.reporting(channel),
         };
+        if let Some(hooks) = hooks.filter(|h| !h.start_container.is_empty()) {
+            let inside = hook::Inside {
+                last: &last,
+                proc: self.proc,
+                root: &root,
+            };
+            hook::run(
+                "startContainer",
+                &hooks.start_container,
+                &self.state(Status::Created),
+                hook::Start::Container(&inside),
+            )?;
+        }
+        lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());
+        lsm::apply(self.proc, self.process)?;
         last.go()
     }
 
@@ -280,7 +290,12 @@ impl Init<'_> {
         let Some(listener) = &self.listener else {
             return Ok(pid);
         };
+        let ending = match rustix::process::getpid().is_init() {
+            true => Some(signal::block(&ENDING).context(|| "watch for signals")?),
+            false => None,
+        };
         loop {
+            end_by_signal(listener, ending.as_ref())?;
             let call = match accept_with(listener, SocketFlags::CLOEXEC) {
                 Err(Errno::INTR) => continue,
                 other => other.context(|| "wait for start")?,
@@ -359,5 +374,29 @@ impl Init<'_> {
                 .context(|| format!("set sysctl {key} to {value:?}"))?;
         }
         Ok(())
+    }
+}
+
+/// Waits for a call to `listener`, and exits as a shell would report it when
+/// one of the signals of `ending` comes first.
+fn end_by_signal(listener: &OwnedFd, ending: Option<&OwnedFd>) -> Result<()> {
+    let Some(ending) = ending else {
+        return Ok(());
+    };
+    loop {
+        let mut fds = [
+            PollFd::new(ending, PollFlags::IN),
+            PollFd::new(listener, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e).context(|| "wait for start"),
+        }
+        if let Some(received) = signal::read(ending.as_fd())? {
+            exit_now(128 + received.signal);
+        }
+        if !fds[1].revents().is_empty() {
+            return Ok(());
+        }
     }
 }

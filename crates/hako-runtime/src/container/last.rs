@@ -12,8 +12,9 @@ use rustix::thread::{set_no_new_privs, set_thread_res_gid, set_thread_res_uid};
 
 use super::program::{Passed, Program};
 use super::seccomp::Prepared as Filter;
-use super::{identity, limits};
+use super::{identity, limits, lsm};
 use crate::error::{Context, Error, Result};
+use crate::proc::Proc;
 use crate::rootfs::inroot::Root;
 
 /// Root of the user namespace, where that is mapped; a process whose id is not
@@ -65,7 +66,7 @@ pub fn change_directory(root: &Root, path: &str) -> Result<bool> {
         inside()?;
         Ok(true)
     };
-    change().context(|| format!("change to process.cwd {path:?}"))
+    change().context(|| format!("chdir to process.cwd {path:?}"))
 }
 
 /// Sees that the current directory is below the root: getcwd(2) prefixes
@@ -156,28 +157,48 @@ impl Last<'_> {
         signal::reset().context(|| "reset signals")?;
         identity::umask(&process.user);
         self.program.keep_descriptors(self.passed, self.report)?;
+        self.assume(|| self.load_filter())?;
+        Ok(self.program.execute())
+    }
+
+    /// Gives this process, which executes a hook of the image through `stub`,
+    /// the user, the rights and the filter that the program will have.
+    pub fn as_hook(&self, proc: &Proc, stub: BorrowedFd<'_>) -> Result<()> {
+        lsm::label_stub(stub, self.process, self.config.linux.as_ref());
+        lsm::apply(proc, self.process)?;
+        limits::rlimits(&self.process.rlimits)?;
+        identity::umask(&self.process.user);
+        self.assume(|| match self.filter {
+            Some((filter, ..)) => filter.load_unheard(),
+            None => Ok(()),
+        })
+    }
+
+    /// Takes the user and the capabilities, and the filter by `load`.
+    fn assume(&self, load: impl Fn() -> Result<()>) -> Result<()> {
+        let process = self.process;
         if !self.keeps_groups() {
             identity::groups(&process.user)?;
         }
         // Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to
         // go.
         if !process.no_new_privileges {
-            self.load_filter()?;
+            load()?;
         }
         identity::assume(&process.user, &self.sets)?;
         if let Some(root) = self.late_directory
             && !change_directory(root, &process.cwd)?
         {
             return Err(Error::new(format!(
-                "change to process.cwd {:?}: permission denied",
+                "chdir to process.cwd {:?}: permission denied",
                 process.cwd
             )));
         }
         if process.no_new_privileges {
             set_no_new_privs(true).context(|| "set no_new_privs")?;
-            self.load_filter()?;
+            load()?;
         }
-        Ok(self.program.execute())
+        Ok(())
     }
 
     /// The annotation by which podman's `--group-add keep-groups` asks for the

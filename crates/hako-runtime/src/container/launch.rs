@@ -352,7 +352,7 @@ pub fn free_cgroup(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
     match pids.first() {
         None => Ok(cgroup),
         Some(pid) => Err(Error::new(format!(
-            "cgroup {path} is in use by process {pid}"
+            "container's cgroup is not empty: {path} is in use by process {pid}"
         ))),
     }
 }
@@ -366,7 +366,9 @@ pub fn make_cgroup(
 ) -> Result<Cgroup> {
     let cgroup = Cgroup::create(host, path, resources, options).context(|| "make the cgroup")?;
     if cgroup.existed() && cgroup.is_frozen().unwrap_or(false) {
-        return Err(Error::new(format!("cgroup {path} is frozen")));
+        return Err(Error::new(format!(
+            "container's cgroup unexpectedly frozen: {path}"
+        )));
     }
     Ok(cgroup)
 }

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Resource, getrlimit, prlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::error::{Context, Error, Result};
+use crate::log;
 
 /// Raises the hard limits of process `pid` that are below `limits`: within a user
 /// namespace nobody could (getrlimit(2): `CAP_SYS_RESOURCE` in the initial one).
@@ -163,6 +164,9 @@ pub fn affinity(cpus: &str) -> Result<()> {
     for cpu in list(cpus, CpuSet::MAX_CPU).context(|| format!("CPU list {cpus:?}"))? {
         set.set(cpu);
     }
+    let bits = (0..64).filter(|cpu| set.is_set(*cpu));
+    let mask = bits.fold(0u64, |mask, cpu| mask | 1 << cpu);
+    log::debug(&format!("CPU affinity: {mask:#x}"));
     sched_setaffinity(None, &set).context(|| format!("set CPU affinity {cpus:?}"))
 }
 

@@ -90,6 +90,11 @@ impl Program {
         self.stub.as_fd()
     }
 
+    /// The variables that the program gets: those of the process, and HOME.
+    pub fn environment(&self) -> &[CString] {
+        &self.env
+    }
+
     /// Sees that only descriptors 0 to 2, the passed ones and `report` (which
     /// the stub closes on success) go along. Nothing may be opened after it
     /// that is not close-on-exec.
@@ -115,7 +120,7 @@ impl Program {
 /// The stub's name in the container's procfs, for filters that forbid
 /// execveat(2). It must be procfs: anything else could have a link of the
 /// image's own there.
-fn path_of(root: &Root, stub: &OwnedFd) -> Result<CString> {
+pub fn path_of(root: &Root, stub: &OwnedFd) -> Result<CString> {
     const PROC_SUPER_MAGIC: u64 = 0x9fa0;
     const PROC_ROOT_INODE: u64 = 1;
     let refuse =

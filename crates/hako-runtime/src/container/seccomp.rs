@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use hako_seccomp::Program;
+use hako_seccomp::flags::WAIT_KILLABLE_RECV;
+use hako_seccomp::{Instruction, Program};
 use hako_spec::runtime::{Arch, ProcessState, Seccomp, State};
 use hako_sys::seccomp::{Filter, NEW_LISTENER, install};
 use rustix::net::SocketType;
@@ -38,7 +39,8 @@ impl Prepared {
                 .as_deref()
                 .ok_or_else(|| Error::new("linux.seccomp: SCMP_ACT_NOTIFY needs listenerPath"))?;
             let socket = connect_to(Path::new(path), SocketType::STREAM);
-            let socket = socket.context(|| format!("seccomp listener {path}"))?;
+            let socket =
+                socket.context(|| format!("failed to connect with seccomp agent {path}"))?;
             prepared.listener = Some(socket);
             prepared.metadata.clone_from(&profile.listener_metadata);
         }
@@ -80,27 +82,34 @@ impl Prepared {
             })?,
             None => Vec::new(),
         };
-        let filters: Vec<Filter> = self
-            .program
-            .instructions
-            .iter()
-            .map(|i| Filter {
-                code: i.code,
-                jt: i.jt,
-                jf: i.jf,
-                k: i.k,
-            })
-            .collect();
         let mut flags = u64::from(self.program.flags);
         if self.listener.is_some() {
             flags |= NEW_LISTENER;
         }
-        let notify = install(&filters, flags).context(|| "load the seccomp filter")?;
+        let notify = install(&self.filters(), flags).context(|| "load the seccomp filter")?;
         if let (Some(socket), Some(fd)) = (&self.listener, notify) {
             send_fd(socket.as_fd(), fd.as_fd(), &description)
                 .context(|| "send the seccomp descriptor to its listener")?;
         }
         Ok(())
+    }
+
+    /// Loads the filter into this process, which the listener is not told of:
+    /// calls that it would be asked about fail with ENOSYS.
+    pub fn load_unheard(&self) -> Result<()> {
+        let flags = u64::from(self.program.flags) & !u64::from(WAIT_KILLABLE_RECV);
+        install(&self.filters(), flags).context(|| "load the seccomp filter")?;
+        Ok(())
+    }
+
+    fn filters(&self) -> Vec<Filter> {
+        let copy = |i: &Instruction| Filter {
+            code: i.code,
+            jt: i.jt,
+            jf: i.jf,
+            k: i.k,
+        };
+        self.program.instructions.iter().map(copy).collect()
     }
 
     /// The way to the listener.

@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hako_spec::runtime::{Linux, Mount};
+use hako_spec::runtime::{IdMapping, Linux, Mount};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
 use hako_sys::mount_attr::{self, Change, attr};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -33,10 +33,13 @@ pub fn apply(
     o: &Options,
     tree: &OwnedFd,
 ) -> Result<()> {
-    let own = Linux {
-        uid_mappings: mount.uid_mappings.clone(),
-        gid_mappings: mount.gid_mappings.clone(),
-        ..Linux::default()
+    let own = match &o.mapping {
+        Some(text) => custom(text, container).context(|| format!("idmap={text}"))?,
+        None => Linux {
+            uid_mappings: mount.uid_mappings.clone(),
+            gid_mappings: mount.gid_mappings.clone(),
+            ..Linux::default()
+        },
     };
     let map = match container {
         Some(container) if own.uid_mappings.is_empty() => container,
@@ -54,6 +57,65 @@ pub fn apply(
         ..Change::default()
     };
     mount_attr::set(tree.as_fd(), HERE, o.idmap == Some(true), change).context(|| "map its ids")
+}
+
+/// The mapping in the value of an option: `uids=` and `gids=` with ranges of
+/// file-system id, host id and size. The host ids of a range after `@` are ids
+/// of the user namespace of `container`.
+fn custom(text: &str, container: Option<&Linux>) -> Result<Linux> {
+    let mut map = Linux::default();
+    for part in text.split(';') {
+        let (own, outer, ranges) = match part.split_once('=') {
+            Some(("uids", ranges)) => (
+                &mut map.uid_mappings,
+                container.map(|c| &c.uid_mappings),
+                ranges,
+            ),
+            Some(("gids", ranges)) => (
+                &mut map.gid_mappings,
+                container.map(|c| &c.gid_mappings),
+                ranges,
+            ),
+            _ => return Err(Error::new(format!("{part:?} is neither uids= nor gids="))),
+        };
+        for range in ranges.split('#') {
+            let outer = outer.map_or(&[][..], Vec::as_slice);
+            let mapping = range_of(range, outer);
+            own.push(mapping.ok_or_else(|| {
+                Error::new(format!(
+                    "{range:?} is not of the form FILE-HOST-SIZE, or @FILE-CONTAINER-SIZE with an id that the container maps"
+                ))
+            })?);
+        }
+    }
+    match map.uid_mappings.is_empty() || map.gid_mappings.is_empty() {
+        true => Err(Error::new("uids= and gids= are both needed")),
+        false => Ok(map),
+    }
+}
+
+fn range_of(text: &str, outer: &[IdMapping]) -> Option<IdMapping> {
+    let (relative, text) = match text.strip_prefix('@') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let mut numbers = text.split('-').map(|n| n.parse::<u32>().ok());
+    let (container_id, mut host_id) = (numbers.next()??, numbers.next()??);
+    let size = numbers.next()??;
+    if numbers.next().is_some() {
+        return None;
+    }
+    if relative {
+        let has = |m: &&IdMapping| host_id >= m.container_id && host_id - m.container_id < m.size;
+        let m = outer.iter().find(has)?;
+        host_id = (host_id - m.container_id).checked_add(m.host_id)?;
+    }
+    Some(IdMapping {
+        container_id,
+        host_id,
+        size,
+        ..IdMapping::default()
+    })
 }
 
 /// A detached copy of the mount at `dir` on which the owner that is root of the

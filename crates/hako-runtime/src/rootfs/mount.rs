@@ -188,7 +188,7 @@ fn unlinked_dir(root: &Root, destination: &str, kind: &str) -> Result<OwnedFd> {
     match FileType::from_raw_mode(stat(target.as_fd())?.st_mode) {
         FileType::Directory => Ok(target),
         FileType::Symlink => Err(Error::new(format!(
-            "{kind} cannot be mounted on a symbolic link"
+            "{kind} must be mounted on ordinary directory, not on a symbolic link"
         ))),
         _ => Err(Errno::NOTDIR.into()),
     }

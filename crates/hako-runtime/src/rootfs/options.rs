@@ -36,6 +36,9 @@ pub struct Options {
     pub copy_up: bool,
     /// `idmap` (false) or `ridmap` (true).
     pub idmap: Option<bool>,
+    /// The mapping that stands behind it, as crun's callers write it:
+    /// `idmap=uids=0-1-10#10-11-10;gids=0-100-10`.
+    pub mapping: Option<String>,
     /// Do not follow a link at the source.
     pub source_nofollow: bool,
     /// Change the mount that is at the destination.
@@ -182,6 +185,11 @@ pub fn parse(words: &[String]) -> Options {
             Some(Word::IdMap(recursive)) => o.idmap = Some(recursive),
             Some(Word::SourceNoFollow) => o.source_nofollow = true,
             None => o.data.push(match text.split_once('=') {
+                Some((key @ ("idmap" | "ridmap"), value)) => {
+                    o.idmap = Some(key == "ridmap");
+                    o.mapping = Some(value.to_owned());
+                    continue;
+                }
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                 None => (text.to_owned(), None),
             }),

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use hako_spec::id::ContainerId;
 use hako_spec::runtime::Status;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Global, no_more, select};
 use crate::cli::Args;
 use crate::container::{hook, rdt, scope};
 use crate::error::{Context, Error, Kind, Result};
 use crate::log;
+use crate::proc::Identity;
 use crate::state::{Container, Directory};
+
+/// How long the end of what was killed may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     no_more(args, 1)?;
@@ -35,7 +40,11 @@ fn one(global: &Global, id: &ContainerId, force: bool) -> Result<()> {
         }
         Err(e) => return Err(e),
     };
-    match container.status() {
+    let status = match force {
+        true => container.status(),
+        false => settled(&container),
+    };
+    match status {
         Status::Stopped => {}
         // "Attempting to delete a container that is not stopped MUST have no
         // effect on the container" (runtime.md, "Delete"): a created one is not.
@@ -49,6 +58,18 @@ fn one(global: &Global, id: &ContainerId, force: bool) -> Result<()> {
     remove(&container)
 }
 
+/// The container's status, once its process has ended if that is under way: a
+/// caller that has sent KILL may be sooner here than the kernel is done.
+fn settled(container: &Container) -> Status {
+    let limit = Timespec::try_from(LIMIT).ok();
+    if let Ok(pidfd) = container.pidfd()
+        && Identity::of(container.saved.pid).is_some_and(|i| i.dying)
+    {
+        let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], limit.as_ref());
+    }
+    container.status()
+}
+
 /// Ends every process of the container, frozen or not, and waits for that.
 pub(super) fn kill(container: &Container) -> Result<()> {
     let cgroup = container.saved.cgroup();
@@ -56,8 +77,7 @@ pub(super) fn kill(container: &Container) -> Result<()> {
         let _ = hako_sys::signal::send(pidfd.as_fd(), 9);
     }
     cgroup.kill(9).context(|| "kill every process")?;
-    let limit = Duration::from_secs(10);
-    if !cgroup.wait_empty(limit).context(|| "wait for the end")? {
+    if !cgroup.wait_empty(LIMIT).context(|| "wait for the end")? {
         return Err(Error::new(format!(
             "processes of container {} do not end",
             container.saved.id

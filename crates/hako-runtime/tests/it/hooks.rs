@@ -169,19 +169,20 @@ fn a_hook_without_environment_inherits_one() {
             "startContainer" => "/out".to_owned(),
             _ => dir.display().to_string(),
         };
-        let script = format!("echo $HAKO_OF > {file}/{kind}");
+        let script = format!("echo $HAKO_OF $HOME > {file}/{kind}");
         b = hook(b, kind, &script).edit(|c| {
             let hook = &mut c["hooks"][kind][0];
             hook.as_object_mut().unwrap().remove("env");
         });
     }
     let mut command = b.command(&["run", "-b", b.dir.path().to_str().unwrap(), &b.id]);
-    command.env("HAKO_OF", "runtime");
+    command.env("HAKO_OF", "runtime").env("HOME", "/here");
     b.finish(command).ok();
     for kind in KINDS {
         let wanted = match *kind {
-            "startContainer" => "container\n",
-            _ => "runtime\n",
+            // HOME is that of the user of the process, as the process gets it.
+            "startContainer" => "container /root\n",
+            _ => "runtime /here\n",
         };
         assert_eq!(
             fs::read_to_string(dir.join(kind)).unwrap(),
@@ -248,6 +249,47 @@ fn a_failing_hook_of_start_stops_and_removes_the_container() {
     }
 }
 
+/// It is a file of the image, and so must not have more rights than the
+/// program.
+#[test]
+fn a_start_container_hook_has_the_rights_of_the_program() {
+    let look = "id; umask; ulimit -n; grep -hE '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status";
+    for no_new_privileges in [true, false] {
+        let b = Bundle::sh(look).edit(|c| {
+            c["process"]["user"] = json!({ "uid": 1000, "gid": 1001, "umask": 0o27 });
+            c["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            c["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "hard": 60, "soft": 50 }]);
+            c["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{ "names": ["mkdir", "execveat"], "action": "SCMP_ACT_KILL" }]
+            });
+        });
+        let dir = b.path("out");
+        fs::create_dir(&dir).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+        let b = b.bind(&dir, "/out", &["bind"]);
+        let b = hook(b, "startContainer", &format!("({look}) > /out/hook"));
+        let program = b.run().ok();
+        let hook = fs::read_to_string(dir.join("hook")).unwrap();
+        assert_eq!(hook.trim_end(), program);
+        assert!(hook.contains("uid=1000(user) gid=1001"), "{hook}");
+        assert!(hook.contains("Seccomp:\t2"), "{hook}");
+        assert!(hook.contains("CapEff:\t0000000000000000"), "{hook}");
+    }
+    let b = Bundle::new().edit(|c| {
+        c["process"]["rlimits"] = json!([{ "type": "RLIMIT_CORE", "hard": 0, "soft": 0 }]);
+        c["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS" }]
+        });
+        c["hooks"]["startContainer"] = json!([{
+            "path": "/bin/busybox", "args": ["mkdir", "/tmp/new"]
+        }]);
+    });
+    let said = b.run().fails();
+    assert!(said.contains("bad system call"), "{said}");
+}
+
 #[test]
 fn failing_poststop_hooks_are_warnings_and_the_others_run() {
     let mut b = Bundle::new();
@@ -256,7 +298,11 @@ fn failing_poststop_hooks_are_warnings_and_the_others_run() {
     b = hook(b, "poststop", &format!("touch {}", file.display()));
     let out = b.run();
     out.ok();
-    assert!(out.stderr.contains("warning: poststop hook"), "{out:#?}");
+    assert!(
+        out.stderr
+            .contains("warning: error running poststop hook #0: /bin/sh: "),
+        "{out:#?}"
+    );
     assert!(file.exists());
 }
 

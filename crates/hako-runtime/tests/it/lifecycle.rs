@@ -177,6 +177,9 @@ fn what_is_wrong_is_said() {
         for verb in ["run", "create"] {
             let out = b.verb(verb, &[]);
             assert_eq!(out.code, code, "{out:#?}");
+            // Callers look for "error" on standard error.
+            let label = "hako-runtime: error: ";
+            assert!(out.stderr.starts_with(label), "{out:#?}");
             for word in words {
                 assert!(out.stderr.contains(word), "{word} in {}", out.stderr);
             }
@@ -278,7 +281,7 @@ fn exec_takes_user_directory_environment_and_more() {
     // Unlike the container's own, which is made.
     let out = call(&["--cwd", "/new/dir"], &["pwd"]);
     assert_eq!(out.code, 255, "{out:#?}");
-    let words = "change to process.cwd \"/new/dir\": no such file or directory";
+    let words = "chdir to process.cwd \"/new/dir\": no such file or directory";
     assert!(out.stderr.contains(words), "{out:#?}");
     assert!(!b.rootfs().join("new").exists());
     let out = call(&["-e", "A=1", "--env", "A=2", "-e", "PATH=/bin"], &["env"]).ok();
@@ -527,6 +530,39 @@ fn a_created_container_can_be_paused_and_is_not_deleted() {
     assert!(b.cgroups().is_empty());
 }
 
+/// The kernel may take longer than a caller.
+#[test]
+fn what_was_killed_can_be_deleted_at_once() {
+    for _ in 0..20 {
+        let b = Bundle::sleeper();
+        b.create().ok();
+        b.call(&["kill", &b.id, "KILL"]).ok();
+        b.call(&["delete", &b.id]).ok();
+        b.up();
+        b.call(&["kill", &b.id, "KILL"]).ok();
+        b.call(&["delete", &b.id]).ok();
+    }
+}
+
+/// The first process of a pid namespace would not be ended by the kernel.
+#[test]
+fn a_created_container_is_ended_by_the_usual_signals() {
+    for signal in ["HUP", "INT", "QUIT", "TERM"] {
+        let b = Bundle::sleeper();
+        b.create().ok();
+        b.call(&["kill", &b.id, "WINCH"]).ok();
+        b.call(&["kill", &b.id, signal]).ok();
+        b.wait_status("stopped");
+        assert!(b.start().fails().contains("stopped"), "{signal}");
+        b.call(&["delete", &b.id]).ok();
+    }
+    // What comes before `start` is not the program's.
+    let b = Bundle::sh("grep -h Sig /proc/self/status");
+    let out = b.run().ok();
+    assert!(out.contains("SigBlk:\t0000000000000000"), "{out}");
+    assert!(out.contains("SigPnd:\t0000000000000000"), "{out}");
+}
+
 #[test]
 fn kill_all_reaches_every_process() {
     let b = Bundle::sh("sleep 1000 & sleep 1000 & wait; wait; sleep 1000");
@@ -578,12 +614,13 @@ fn a_cgroup_in_use_is_nobodys() {
     let first = Bundle::sleeper();
     first.up();
     let mut second = Bundle::sleeper();
-    second.config["linux"]["cgroupsPath"] = json!(first.cgroup);
-    second.write();
-    assert!(second.create().fails().contains("is in use by process"));
-    second.config["linux"]["cgroupsPath"] = json!(format!("/{}", first.id));
-    second.write();
-    assert!(second.create().fails().contains("is in use by process"));
+    for path in [first.cgroup.clone(), format!("/{}", first.id)] {
+        second.config["linux"]["cgroupsPath"] = json!(path);
+        second.write();
+        let said = second.create().fails();
+        assert!(said.contains("container's cgroup is not empty"), "{said}");
+        assert!(said.contains("is in use by process"), "{said}");
+    }
     second.call(&["delete", "--force", &second.id]).ok();
     assert_eq!(first.status(), "running");
 }

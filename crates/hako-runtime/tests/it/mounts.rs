@@ -211,6 +211,20 @@ fn mounts_are_mapped() {
     // By the container's own mapping, root of the host is root inside.
     let b = bound(Bundle::sh(look).user_namespace(), &["bind", "idmap"]);
     assert_eq!(b.run().ok(), "0:0");
+    // By a mapping in the option, also relative to the container's.
+    let text = "idmap=uids=5-5-1#0-70-2;gids=0-71-2";
+    assert_eq!(bound(Bundle::sh(look), &["bind", text]).run().ok(), "70:71");
+    let b = Bundle::sh(look).user_namespace();
+    let b = bound(b, &["bind", "ridmap=uids=@0-3-1;gids=@0-4-1"]);
+    assert_eq!(b.run().ok(), "3:4");
+    for wrong in [
+        "uids=0-1-1",
+        "uids=0-1;gids=0-1-1",
+        "uids=@0-0-1;gids=@0-0-1",
+    ] {
+        let b = bound(Bundle::sh(look), &["bind", &format!("idmap={wrong}")]);
+        assert!(b.run().fails().contains("idmap=uids="), "{wrong}");
+    }
     let b = bound(Bundle::sh(look), &["bind", "idmap"]);
     assert!(
         b.run()
