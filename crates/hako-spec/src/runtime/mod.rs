@@ -4,6 +4,7 @@
 //! The sections for Windows, Solaris, z/OS, FreeBSD and virtual machines are
 //! passed through in `extra`.
 
+pub mod capability;
 mod cgroup;
 mod config;
 mod features;
@@ -11,6 +12,7 @@ mod linux;
 mod process;
 mod seccomp;
 mod state;
+mod template;
 pub mod validate;
 
 pub use cgroup::{
