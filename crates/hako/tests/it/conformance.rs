@@ -240,10 +240,16 @@ fn forms_of_the_results() {
     let world = World::new();
     let list = world.ok(&["conformance", "runtime", "--list", "--level", "must"]);
     assert!(list.lines().all(|line| line.starts_with("MUST ")), "{list}");
-    world.fails(
-        &["conformance", "runtime", "--list", "--filter", "nothing"],
-        125,
-    );
+    let listed = |more: &[&str]| {
+        let list = ["conformance", "runtime", "--list", "--filter"];
+        world.ok(&[&list[..], more].concat()).lines().count()
+    };
+    assert!(listed(&["cpu.period"]) == 1 && listed(&["cpu."]) > 1);
+    assert!(listed(&["hook.poststart.state", "--exact"]) == 1);
+    for none in [&["nothing"][..], &["cpu.", "--exact"]] {
+        let list = ["conformance", "runtime", "--list", "--filter"];
+        world.fails(&[&list[..], none].concat(), 125);
+    }
 }
 
 #[test]
