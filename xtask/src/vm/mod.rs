@@ -35,7 +35,8 @@ use crate::workspace;
 const HELP: &str = "\
 Boot a Debian kernel under qemu (software emulation; no KVM, no root) and run
 the tests of hako-cgroup, hako-runtime, hako-monitor and hako there, where
-cgroup v2 is the only hierarchy.
+cgroup v2 is the only hierarchy, and the checks of 'hako conformance runtime'
+with hako-runtime (--filter hako-conformance runs them alone).
 
 Usage: cargo xtask vm-test [OPTIONS]
 
@@ -46,7 +47,8 @@ Options:
   --filter STR            only tests whose suite::name contains STR (may be
                           given more than once)
   --systemd               boot with systemd as the first process, and run the
-                          tests of hako-runtime with --systemd-cgroup
+                          tests of hako-runtime and those checks with
+                          --systemd-cgroup
   --memory MB             memory of the machine (default: 3072)
   --timeout S             seconds that the machine may take (default: 5400)
 

@@ -31,14 +31,25 @@ pub(crate) struct Plan {
     pub(crate) filters: Vec<String>,
 }
 
-/// A program that takes the arguments of Rust's test harness.
+/// A program that has tests.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Suite {
     pub(crate) name: String,
     /// Its path in the guest.
     pub(crate) program: String,
+    pub(crate) kind: Kind,
     /// Tests that cannot run in the guest: the start of the name, and why.
     pub(crate) left_out: Vec<(String, String)>,
+}
+
+/// How a suite's program is called.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// With the arguments of Rust's test harness.
+    Harness,
+    /// As `hako conformance runtime`, whose checks are the tests, with these
+    /// arguments: the runtime and how it is called.
+    Conformance(Vec<String>),
 }
 
 /// What has happened in the guest.
@@ -54,7 +65,7 @@ pub(crate) enum Event {
     Suite { name: String, tests: usize },
     /// A test has ended.
     Test(Test),
-    /// A test was left out.
+    /// A test was left out, or has said that it cannot be tried.
     LeftOut { name: String, reason: String },
     /// The guest cannot go on.
     Error(String),

@@ -12,11 +12,32 @@ use crate::vm::qemu::Running;
 /// killed, before.
 const SILENCE: Duration = Duration::from_secs(super::TEST_TIMEOUT + 120);
 
+/// How many tests ended how.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    passed: usize,
+    failed: usize,
+    left_out: usize,
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Count {
+            passed,
+            failed,
+            left_out,
+        } = self;
+        write!(f, "{passed} passed, {failed} failed, {left_out} left out")
+    }
+}
+
 /// The events so far.
 pub(crate) struct Report {
     kernel: String,
     start: Instant,
-    passed: usize,
+    /// In the order in which they ran.
+    suites: Vec<(String, Count)>,
+    all: Count,
     failed: Vec<String>,
     left_out: Vec<(String, String)>,
 }
@@ -26,7 +47,8 @@ impl Report {
         Report {
             kernel: kernel.to_owned(),
             start: Instant::now(),
-            passed: 0,
+            suites: Vec::new(),
+            all: Count::default(),
             failed: Vec::new(),
             left_out: Vec::new(),
         }
@@ -43,9 +65,15 @@ impl Report {
                     "  up after {:.0} s: Linux {kernel}, cgroup v2 with {controllers}",
                     self.start.elapsed().as_secs_f64()
                 ),
-                Event::Suite { name, tests } => eprintln!("  {name}: {tests} tests"),
+                Event::Suite { name, tests } => {
+                    eprintln!("  {name}: {tests} tests");
+                    self.suites.push((name, Count::default()));
+                }
                 Event::Test(test) => self.test(test),
-                Event::LeftOut { name, reason } => self.left_out.push((name, reason)),
+                Event::LeftOut { name, reason } => {
+                    self.count(|count| count.left_out += 1);
+                    self.left_out.push((name, reason));
+                }
                 Event::Error(text) => bail!("in the guest: {text}"),
                 Event::Done => return Ok(()),
             }
@@ -61,11 +89,20 @@ impl Report {
         };
         eprintln!("    {word} [{:>8.3}s] {}", test.seconds, test.name);
         match &test.failure {
-            None => self.passed += 1,
+            None => self.count(|count| count.passed += 1),
             Some(failure) => {
+                self.count(|count| count.failed += 1);
                 println!("---- {failure}\n{}\n----", test.output.trim_end());
                 self.failed.push(test.name);
             }
+        }
+    }
+
+    /// Counts a test of the suite that runs.
+    fn count(&mut self, add: impl Fn(&mut Count)) {
+        add(&mut self.all);
+        if let Some((_, count)) = self.suites.last_mut() {
+            add(count);
         }
     }
 
@@ -83,14 +120,16 @@ impl Report {
         for (name, reason) in &self.left_out {
             println!("    {name}: {reason}");
         }
-        let good = complete && self.failed.is_empty() && self.passed > 0;
+        println!("\nsuites:");
+        for (name, count) in &self.suites {
+            println!("    {name}: {count}");
+        }
+        let good = complete && self.failed.is_empty() && self.all.passed > 0;
         println!(
-            "\nvm-test: {}. Linux {}: {} passed, {} failed, {} left out; {:.0} s{}",
+            "\nvm-test: {}. Linux {}: {}; {:.0} s{}",
             if good { "ok" } else { "FAILED" },
             self.kernel,
-            self.passed,
-            self.failed.len(),
-            self.left_out.len(),
+            self.all,
             self.start.elapsed().as_secs_f64(),
             if complete { "" } else { ", and not done" }
         );

@@ -1,5 +1,6 @@
-//! What runs in the guest: the programs under test as they are shipped, and
-//! the test programs of the crates that need a kernel of their own.
+//! What runs in the guest: the programs under test as they are shipped, the
+//! test programs of the crates that need a kernel of their own, and the tester
+//! of runtimes.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,15 +10,18 @@ use serde_json::Value;
 
 use crate::binaries;
 use crate::command::{cargo, show};
-use crate::vm::plan::Suite;
+use crate::vm::plan::{Kind, Suite};
 use crate::vm::tree::Tree;
 use crate::vm::{Guest, systemd};
 
 /// Crates whose tests run in the guest.
 const CRATES: [&str; 4] = ["hako-cgroup", "hako-runtime", "hako-monitor", "hako"];
 
+/// The suite whose tests are the checks of `hako conformance runtime`.
+const CONFORMANCE: &str = "hako-conformance::runtime";
+
 /// Tests that cannot run in the guest: suite, start of the name, and why.
-const LEFT_OUT: [(&str, &str, &str); 5] = [
+const LEFT_OUT: [(&str, &str, &str); 7] = [
     (
         "hako-cgroup::processes",
         "legacy::",
@@ -32,6 +36,16 @@ const LEFT_OUT: [(&str, &str, &str); 5] = [
         "hako-runtime::it",
         "systemd::booted::",
         "needs systemd as the first process (--systemd)",
+    ),
+    (
+        "hako::it",
+        "conformance::our_runtime_passes_everything",
+        "is a suite of its own here, with a test for each check",
+    ),
+    (
+        "hako::it",
+        "conformance::runc_deviates",
+        "is about runc with hybrid cgroups, and takes longer in emulation than a test may",
     ),
     (
         "hako::it",
@@ -55,16 +69,10 @@ pub(crate) fn build(tree: &mut Tree, guest: Guest) -> Result<Vec<Suite>> {
         Guest::Bare => (&CRATES[..], &LEFT_OUT[..]),
         Guest::Systemd => (&systemd::CRATES[..], &systemd::LEFT_OUT[..]),
     };
-    let runtime = match guest {
-        Guest::Bare => {
-            let programs = binaries::release()?;
-            tree.file(&format!("{BIN}/hako"), &programs.hako);
-            programs.runtime
-        }
-        Guest::Systemd => binaries::runtime()?,
-    };
-    tree.file(&format!("{BIN}/hako-runtime"), &runtime);
-    tree.file(&format!("{BIN}/hako-monitor"), &runtime);
+    let programs = binaries::release()?;
+    tree.file(&format!("{BIN}/hako"), &programs.hako);
+    tree.file(&format!("{BIN}/hako-runtime"), &programs.runtime);
+    tree.file(&format!("{BIN}/hako-monitor"), &programs.runtime);
 
     let mut command = cargo(["test", "--no-run", "--message-format=json"]);
     for name in crates {
@@ -86,6 +94,7 @@ pub(crate) fn build(tree: &mut Tree, guest: Guest) -> Result<Vec<Suite>> {
         let left_out = left_out.iter().filter(|(suite, ..)| *suite == name);
         suites.push(Suite {
             program: format!("/{at}"),
+            kind: Kind::Harness,
             left_out: left_out
                 .map(|(_, start, reason)| ((*start).to_owned(), (*reason).to_owned()))
                 .collect(),
@@ -97,7 +106,21 @@ pub(crate) fn build(tree: &mut Tree, guest: Guest) -> Result<Vec<Suite>> {
         let name = suite.name.split("::").next().unwrap_or_default();
         CRATES.iter().position(|c| *c == name)
     });
+    suites.push(conformance(guest));
     Ok(suites)
+}
+
+fn conformance(guest: Guest) -> Suite {
+    let mut arguments = vec![format!("/{BIN}/hako-runtime")];
+    if guest == Guest::Systemd {
+        arguments.extend(["--runtime-arg", "--systemd-cgroup"].map(str::to_owned));
+    }
+    Suite {
+        name: CONFORMANCE.to_owned(),
+        program: format!("/{BIN}/hako"),
+        kind: Kind::Conformance(arguments),
+        left_out: Vec::new(),
+    }
 }
 
 /// The environment by which the tests find the programs.

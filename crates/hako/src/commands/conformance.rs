@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Only checks whose name or section contains TEXT
     #[arg(long, value_name = "TEXT")]
     filter: Vec<String>,
+    /// Only checks whose whole name is TEXT
+    #[arg(long, requires = "filter")]
+    exact: bool,
     /// Only sentences at least this strong
     #[arg(long, value_name = "LEVEL", value_enum, default_value = "may")]
     level: Least,
@@ -117,7 +120,10 @@ fn chosen(args: &Args) -> Vec<&'static Check> {
         Least::May => Level::May,
     };
     let wanted = |check: &&Check| {
-        let has = |text: &String| check.name.contains(&**text) || check.section.contains(&**text);
+        let has = |text: &String| match args.exact {
+            true => check.name == text,
+            false => check.name.contains(&**text) || check.section.contains(&**text),
+        };
         check.level <= least && (args.filter.is_empty() || args.filter.iter().any(has))
     };
     checks().filter(wanted).collect()

@@ -215,6 +215,43 @@ fn no_runtimes() {
     );
 }
 
+/// On a slow machine a second is over before a hook's program has begun: here
+/// each starts late.
+#[test]
+fn hooks_that_are_slow_to_begin() {
+    let world = World::new();
+    let (runtime, slow) = (world.path("slow-runtime"), world.path("slow"));
+    let script = format!(
+        r##"#!/bin/sh
+for word; do
+    if [ "$last" = --bundle ]; then
+        probe=$(sed -n 's/.*"path":"\([^"]*hako-probe\)".*/\1/p' "$word/config.json")
+        if [ -n "$probe" ]; then
+            printf '#!/bin/sh\nsleep 1.5\nexec %s "$@"\n' "$probe" > {slow}
+            chmod 755 {slow}
+            sed -i "s#\"path\":\"$probe\"#\"path\":\"{slow}\"#" "$word/config.json"
+        fi
+    fi
+    last=$word
+done
+exec {ours} "$@"
+"##,
+        slow = slow.display(),
+        ours = ours().display()
+    );
+    std::fs::write(&runtime, script).unwrap();
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let check = ["--exact", "--filter", "hook.poststart.timeout"];
+    let (code, text, _) = tester(&runtime, &[&check[..], &["--format", "tap"]].concat());
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        std::fs::read_to_string(&slow)
+            .unwrap()
+            .contains("sleep 1.5")
+    );
+}
+
 #[test]
 fn forms_of_the_results() {
     let few = ["--filter", "state.", "--format"];
@@ -240,10 +277,16 @@ fn forms_of_the_results() {
     let world = World::new();
     let list = world.ok(&["conformance", "runtime", "--list", "--level", "must"]);
     assert!(list.lines().all(|line| line.starts_with("MUST ")), "{list}");
-    world.fails(
-        &["conformance", "runtime", "--list", "--filter", "nothing"],
-        125,
-    );
+    let listed = |more: &[&str]| {
+        let list = ["conformance", "runtime", "--list", "--filter"];
+        world.ok(&[&list[..], more].concat()).lines().count()
+    };
+    assert!(listed(&["cpu.period"]) == 1 && listed(&["cpu."]) > 1);
+    assert!(listed(&["hook.poststart.state", "--exact"]) == 1);
+    for none in [&["nothing"][..], &["cpu.", "--exact"]] {
+        let list = ["conformance", "runtime", "--list", "--filter"];
+        world.fails(&[&list[..], none].concat(), 125);
+    }
 }
 
 #[test]

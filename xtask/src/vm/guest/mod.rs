@@ -5,6 +5,7 @@
 
 mod boot;
 mod run;
+mod suite;
 
 use std::fs::File;
 use std::io::Write as _;

@@ -1,22 +1,26 @@
 //! Runs the suites: every test is a process of its own, as cargo-nextest does
-//! it, so that one that hangs or dies is one that failed.
+//! it, so that one that hangs or dies is one that failed. Only the checks of
+//! the tester of runtimes share processes.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::suite::{self, Ended};
 use super::{Port, boot};
-use crate::vm::plan::{Event, OUTPUT_MAX, PATH, Plan, Suite, Test};
+use crate::vm::plan::{Event, PATH, Plan, Suite, Test};
 
 const OUTPUTS: &str = "/run/hako-vm";
 const CGROUPS: &str = "/sys/fs/cgroup";
+/// The suite of what is looked at from outside of the others.
+const VM: &str = "vm";
 
 pub(super) fn main() -> Result<()> {
     let port = Port::open()?;
@@ -42,36 +46,44 @@ fn suites(port: &Port) -> Result<()> {
     for suite in &plan.suites {
         run(port, &plan, suite)?;
     }
+    port.tell(&Event::Suite {
+        name: VM.to_owned(),
+        tests: 1,
+    })?;
     port.tell(&Event::Test(before.check()?))
 }
 
 fn run(port: &Port, plan: &Plan, suite: &Suite) -> Result<()> {
-    let mut tests = Vec::new();
-    for test in list(suite)? {
+    let (mut tests, mut left_out) = (Vec::new(), Vec::new());
+    for test in suite::list(suite)? {
         let name = format!("{}::{test}", suite.name);
         if !plan.filters.is_empty() && !plan.filters.iter().any(|f| name.contains(f)) {
             continue;
         }
         match suite.left_out.iter().find(|(s, _)| test.starts_with(s)) {
-            Some((_, reason)) => port.tell(&Event::LeftOut {
-                name,
-                reason: reason.clone(),
-            })?,
+            Some((_, reason)) => left_out.push((name, reason.clone())),
             None => tests.push((name, test)),
         }
     }
-    if tests.is_empty() {
+    if tests.is_empty() && left_out.is_empty() {
         return Ok(());
     }
     port.tell(&Event::Suite {
         name: suite.name.clone(),
         tests: tests.len(),
     })?;
+    for (name, reason) in left_out {
+        port.tell(&Event::LeftOut { name, reason })?;
+    }
+    let parts: Vec<_> = tests.chunks(suite::at_once(&suite.kind)).collect();
     let next = AtomicUsize::new(0);
     let work = || -> Result<()> {
-        while let Some((name, test)) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
             let limit = Duration::from_secs(plan.test_timeout);
-            port.tell(&Event::Test(one(suite, name, test, limit)?))?;
+            let ended = finish(suite, part, limit)?;
+            for event in suite::events(&suite.kind, part, &ended) {
+                port.tell(&event)?;
+            }
         }
         Ok(())
     };
@@ -87,28 +99,14 @@ fn run(port: &Port, plan: &Plan, suite: &Suite) -> Result<()> {
     })
 }
 
-/// The names of a suite's tests.
-fn list(suite: &Suite) -> Result<Vec<String>> {
-    let out = Command::new(&suite.program)
-        .args(["--list", "--format", "terse"])
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("run {}", suite.program))?;
-    if !out.status.success() {
-        bail!("{} --list: {}", suite.program, out.status);
-    }
-    let text = String::from_utf8_lossy(&out.stdout);
-    let names = text.lines().filter_map(|l| l.strip_suffix(": test"));
-    Ok(names.map(str::to_owned).collect())
-}
-
-fn one(suite: &Suite, name: &str, test: &str, limit: Duration) -> Result<Test> {
+/// Runs one process of a suite.
+fn finish(suite: &Suite, tests: &[suite::Name], limit: Duration) -> Result<Ended> {
+    let name = tests.first().map_or("none", |(name, _)| name);
     let path = Path::new(OUTPUTS).join(name.replace('/', "_"));
     let output = || format!("output of {name}");
     let file = File::create(&path).with_context(output)?;
     let start = Instant::now();
-    let mut child = Command::new(&suite.program)
-        .args([test, "--exact", "--nocapture", "--include-ignored"])
+    let mut child = suite::command(suite, tests)
         .stdin(Stdio::null())
         .stdout(file.try_clone().with_context(output)?)
         .stderr(file)
@@ -127,35 +125,11 @@ fn one(suite: &Suite, name: &str, test: &str, limit: Duration) -> Result<Test> {
     }
     let text = fs::read(&path).with_context(output)?;
     fs::remove_file(&path).with_context(output)?;
-    let failure = failure(status, &text);
-    Ok(Test {
-        name: name.to_owned(),
+    Ok(Ended {
+        status,
+        output: text,
         seconds: start.elapsed().as_secs_f64(),
-        output: match failure {
-            Some(_) => end(&text),
-            None => String::new(),
-        },
-        failure,
     })
-}
-
-/// Why a test failed. One that has not run is no success, either.
-fn failure(status: Option<ExitStatus>, output: &[u8]) -> Option<String> {
-    match status {
-        None => Some("takes too long".to_owned()),
-        Some(status) if !status.success() => Some(status.to_string()),
-        Some(_) => {
-            let text = String::from_utf8_lossy(output);
-            (!text.contains("1 passed") && !text.contains("1 tests, failed: []"))
-                .then(|| "has not run".to_owned())
-        }
-    }
-}
-
-/// The last part of a long output.
-fn end(text: &[u8]) -> String {
-    let from = text.len().saturating_sub(OUTPUT_MAX);
-    String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned()
 }
 
 /// What tests could leave behind on a machine.
@@ -199,7 +173,7 @@ impl Leftovers {
                 .map(|c| format!("cgroup {c}")),
         );
         Ok(Test {
-            name: "vm::nothing_is_left_behind".to_owned(),
+            name: format!("{VM}::nothing_is_left_behind"),
             failure: (!left.is_empty()).then(|| "something is left behind".to_owned()),
             seconds: 0.0,
             output: left.join("\n"),
@@ -228,32 +202,4 @@ fn names(dir: &str, dirs_only: bool) -> Result<BTreeSet<String>> {
         }
     }
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::process::ExitStatusExt as _;
-
-    #[test]
-    fn what_counts_as_success() {
-        let ended = |raw| Some(ExitStatus::from_raw(raw));
-        let good = b"test result: ok. 1 passed; 0 failed; 0 ignored";
-        assert_eq!(failure(ended(0), good), None);
-        assert_eq!(
-            failure(ended(0), b"test x ... ok\n1 tests, failed: []\n"),
-            None
-        );
-        let none = b"test result: ok. 0 passed; 0 failed; 1 ignored";
-        assert_eq!(failure(ended(0), none).unwrap(), "has not run");
-        assert_eq!(failure(ended(101 << 8), good).unwrap(), "exit status: 101");
-        assert_eq!(failure(None, good).unwrap(), "takes too long");
-    }
-
-    #[test]
-    fn the_end_of_long_output() {
-        let text = [vec![b'a'; OUTPUT_MAX], b"end".to_vec()].concat();
-        assert_eq!(end(&text).len(), OUTPUT_MAX);
-        assert!(end(&text).ends_with("aend"));
-    }
 }

@@ -71,12 +71,17 @@ pub(super) fn is_first_version() -> bool {
     })
 }
 
-/// The hierarchy of a controller.
-pub(in crate::runtime) fn of(controller: &str) -> Result<Hierarchy, Stop> {
-    let second = match controller {
+/// A controller's name in version 2.
+fn second_name(controller: &str) -> &str {
+    match controller {
         "blkio" => "io",
         name => name,
-    };
+    }
+}
+
+/// The hierarchy of a controller.
+pub(in crate::runtime) fn of(controller: &str) -> Result<Hierarchy, Stop> {
+    let second = second_name(controller);
     let has = |it: &Hierarchy| match it.unified {
         false => it.controllers.iter().any(|name| name == controller),
         true => fs::read_to_string(it.mount.join("cgroup.controllers"))
@@ -129,6 +134,15 @@ impl Own {
         Ok(Own(path))
     }
 
+    /// The same with the files of a controller of version 2, which is enabled
+    /// for it as runtimes enable it.
+    fn with(controller: &str, hierarchy: &Hierarchy, trial: &Trial<'_>) -> Result<Own, Stop> {
+        let enabled = hierarchy.mount.join("cgroup.subtree_control");
+        fs::write(&enabled, format!("+{}", second_name(controller)))
+            .map_err(Stop::broken(format!("cannot write {}", enabled.display())))?;
+        Own::new(hierarchy, trial)
+    }
+
     /// Whether the kernel takes these.
     fn takes(&self, files: &[(&str, &str)]) -> Verdict {
         for (name, value) in files {
@@ -162,6 +176,17 @@ pub(super) enum Want<'a> {
     Not(&'a str),
 }
 
+/// Where a limit can be seen in version 2.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Second {
+    /// The file.
+    pub(super) file: &'static str,
+    /// What it has to say.
+    pub(super) want: Want<'static>,
+    /// What the kernel is asked to take first, where it may refuse.
+    pub(super) given: Option<&'static str>,
+}
+
 /// A field of `resources` and where it can be seen.
 pub(super) struct Limit {
     /// The controller's name in version 1.
@@ -174,7 +199,7 @@ pub(super) struct Limit {
     /// differs; the last one is looked at.
     pub(super) first: &'static [(&'static str, &'static str)],
     /// The file of version 2; none when there is nothing like it.
-    pub(super) second: Option<(&'static str, Want<'static>)>,
+    pub(super) second: Option<Second>,
 }
 
 /// Demands that a container has a limit, or that one that the hierarchy cannot
@@ -184,7 +209,12 @@ pub(super) fn limited(bench: &Bench, limit: &Limit) -> Verdict {
     let trial = Trial::of(bench, limit.since, &[])?
         .edit(|config| config["linux"]["resources"] = (limit.resources)());
     let (file, want) = match (hierarchy.unified, limit.first.last(), limit.second) {
-        (true, _, Some(found)) => found,
+        (true, _, Some(Second { file, want, given })) => {
+            if let Some(given) = given {
+                Own::with(limit.controller, &hierarchy, &trial)?.takes(&[(file, given)])?;
+            }
+            (file, want)
+        }
         (true, _, None) => {
             return does_not_run(trial);
         }

@@ -177,11 +177,15 @@ fn has_numa() -> Verdict {
     }
 }
 
+/// Whether the kernel has weighted interleaving (Linux 6.9).
+pub(in crate::runtime) fn weighs() -> bool {
+    super::hierarchy::exists("/sys/kernel/mm/mempolicy/weighted_interleave".as_ref())
+}
+
 /// numa_maps has the policy of the process for each part of its memory.
 fn policy(bench: &Bench, wanted: Value, shown: &str) -> Verdict {
     has_numa()?;
-    let weighted = "/sys/kernel/mm/mempolicy/weighted_interleave";
-    if shown.starts_with("weighted") && !super::hierarchy::exists(weighted.as_ref()) {
+    if shown.starts_with("weighted") && !weighs() {
         return Err(Stop::Skipped(
             "this kernel has no weighted interleaving".into(),
         ));

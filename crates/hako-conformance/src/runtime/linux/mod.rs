@@ -7,7 +7,7 @@ mod device_rules;
 mod devices;
 mod filesystems;
 pub(super) mod hierarchy;
-mod kernel;
+pub(super) mod kernel;
 mod listener;
 mod mappings;
 pub(super) mod namespaces;

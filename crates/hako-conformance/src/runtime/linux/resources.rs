@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::hierarchy::{Limit, Want, limited};
+use super::hierarchy::{Limit, Second, Want, limited};
 use super::{does_not_run, faulty, remove};
 use crate::check::{Check, Stop};
 use crate::runtime::trial::VERSION as BASE;
@@ -29,12 +29,29 @@ macro_rules! limits {
     };
 }
 
-const fn is(file: &'static str, value: &'static str) -> Option<(&'static str, Want<'static>)> {
-    Some((file, Want::Line(value)))
+const fn is(file: &'static str, value: &'static str) -> Option<Second> {
+    Some(Second {
+        file,
+        want: Want::Line(value),
+        given: None,
+    })
 }
 
-const fn not(file: &'static str, value: &'static str) -> Option<(&'static str, Want<'static>)> {
-    Some((file, Want::Not(value)))
+const fn not(file: &'static str, value: &'static str) -> Option<Second> {
+    Some(Second {
+        file,
+        want: Want::Not(value),
+        given: None,
+    })
+}
+
+/// As `not`, if the kernel takes `given`.
+const fn if_takes(file: &'static str, given: &'static str, value: &'static str) -> Option<Second> {
+    Some(Second {
+        file,
+        want: Want::Not(value),
+        given: Some(given),
+    })
 }
 
 limits! {
@@ -126,7 +143,8 @@ limits! {
     "block-io.weight-device" "block-io" "blkio" BASE,
         "weightDevice is a device's weight."
         { "blockIO": { "weightDevice": [{ "major": 7, "minor": 0, "weight": 300 }] } }
-        ["blkio.bfq.weight_device" "7:0 300"] not("io.weight", "default 100");
+        // Only devices with a policy for it have weights in version 2.
+        ["blkio.bfq.weight_device" "7:0 300"] if_takes("io.weight", "7:0 200", "default 100");
     "block-io.read-bps" "block-io" "blkio" BASE,
         "throttleReadBpsDevice limits the bytes read from a device."
         { "blockIO": { "throttleReadBpsDevice": [{ "major": 7, "minor": 0, "rate": 1_048_576 }] } }
