@@ -292,8 +292,9 @@ impl<'a> Mount<'a> {
     }
 }
 
-/// Space, tab, newline and backslash stand as three octal digits.
-fn unescape(text: &str) -> Option<String> {
+/// A path of mountinfo (proc_pid_mountinfo(5)): space, tab, newline and backslash
+/// stand there as three octal digits.
+pub fn unescape(text: &str) -> Option<String> {
     if !text.contains('\\') {
         return Some(text.to_owned());
     }

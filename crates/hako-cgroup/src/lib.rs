@@ -30,7 +30,7 @@ pub mod systemd;
 pub use cgroup::{Cgroup, Saved};
 pub use create::{Devices, Options, Permission};
 pub use error::{Error, Result};
-pub use host::{Hierarchy, Host, Membership, Mode, Unified};
+pub use host::{Hierarchy, Host, Membership, Mode, Unified, unescape};
 pub use join::{Join, Refused};
 pub use oom::{Oom, OomEvent};
 pub use path::CgroupPath;

@@ -210,22 +210,32 @@ fn pivot(root: BorrowedFd<'_>) -> Result<()> {
     rustix::process::chdir("/").context(|| "change to the new root")
 }
 
+/// Where the mount of a line of mountinfo lies, and of which type it is.
+fn place_and_type(line: &str) -> Option<(String, &str)> {
+    let (place, source) = line.split_once(" - ")?;
+    let point = place.split(' ').nth(4)?;
+    Some((hako_cgroup::unescape(point)?, source.split(' ').next()?))
+}
+
 /// `--no-pivot`, for roots on a ramdisk: everything else is unmounted or, where
 /// that is refused, hidden; then the root is moved over `/`.
 fn move_root(rootfs: &str) -> Result<()> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").context(|| "read mountinfo")?;
     for line in mounts.lines().rev() {
-        let Some(point) = line.split(' ').nth(4) else {
+        let Some((point, kind)) = place_and_type(line) else {
             continue;
         };
+        let point = point.as_str();
         let inside = point == rootfs || point.starts_with(&format!("{rootfs}/"));
         if point == "/" || inside || rootfs.starts_with(&format!("{point}/")) {
             continue;
         }
-        if !matches!(point, "/proc" | "/sys") {
+        // What stays would show the host's processes and devices unmasked,
+        // wherever it lies: the kernel then lets a user namespace inside mount
+        // it anew.
+        if !matches!(kind, "proc" | "sysfs") {
             continue;
         }
-        // What stays would show the host's processes and devices unmasked.
         mount_change(
             point,
             MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,

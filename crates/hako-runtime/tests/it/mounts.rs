@@ -533,6 +533,33 @@ fn no_pivot_works_as_well() {
     assert_eq!(b.verb("run", &["--no-pivot"]).ok(), "yes\nproc");
 }
 
+/// Below the root that was moved over it, the host's mount tree is still there,
+/// and a procfs in it that shows everything would let a user namespace inside
+/// mount one of its own.
+#[test]
+fn no_pivot_leaves_no_procfs_of_the_host_anywhere() {
+    let b = Bundle::sh("unshare -Urmpf sh -c 'mount -t proc none /proc && echo mounted'");
+    let b = b.edit(|c| {
+        for set in ["bounding", "effective", "permitted"] {
+            let set = c["process"]["capabilities"][set].as_array_mut().unwrap();
+            set.push(json!("CAP_SETFCAP"));
+        }
+    });
+    let elsewhere = b.path("another procfs");
+    fs::create_dir(&elsewhere).unwrap();
+    let dir = b.dir.path().to_str().unwrap().to_owned();
+    let mut command = Command::new("unshare");
+    let script = "mount -t proc proc \"$0\" && exec \"$@\"";
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(&elsewhere);
+    command.arg(BIN.path()).arg("--root").arg(b.records());
+    command.args(["run", "--no-pivot", "-b", &dir, &b.id]);
+    let out = b.finish(command);
+    assert!(!out.stdout.contains("mounted"), "{out:#?}");
+    assert!(out.stderr.contains("ermission denied"), "{out:#?}");
+}
+
 #[test]
 fn the_cgroup_mount_shows_the_own_groups() {
     // Version 1 has a directory for each controller.
