@@ -1,5 +1,7 @@
 //! A bundle by itself: is its `config.json` what the specification says, and is
-//! what it refers to there? Nothing is run.
+//! what it refers to there? Nothing is run. [`generate`] makes such a document.
+
+pub mod generate;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -75,23 +77,42 @@ pub fn check(dir: &Path, options: &Options) -> Result<Vec<Finding>, Unreadable> 
             return Ok(findings.0);
         }
     };
-    for problem in validate::config(&config, Purpose::Create) {
-        findings.error(&problem.path, problem.message, problem.section);
-    }
-    if config.process.is_none() {
-        let text = "is missing: the container can be created, but not started";
-        findings.warning("process", text, "config.md \"Process\"");
-    }
-    unknown(&mut findings, &config);
+    rules(&mut findings, &config);
     root(&mut findings, dir, &config);
     for (n, mount) in config.mounts.iter().enumerate() {
-        mount_point(&mut findings, dir, n, mount, options);
+        mount_point(&mut findings, n, mount);
+        if options.host_specific {
+            mount_source(&mut findings, dir, n, mount);
+        }
     }
     if options.host_specific {
         hooks(&mut findings, &config);
         namespaces(&mut findings, &config);
     }
     Ok(findings.0)
+}
+
+/// Looks at a document alone, as [`check`] does, and at no file system.
+#[must_use]
+pub fn document(config: &Config) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    rules(&mut findings, config);
+    for (n, mount) in config.mounts.iter().enumerate() {
+        mount_point(&mut findings, n, mount);
+    }
+    findings.0
+}
+
+/// The specification's rules, and properties that it does not have.
+fn rules(findings: &mut Findings, config: &Config) {
+    for problem in validate::config(config, Purpose::Create) {
+        findings.error(&problem.path, problem.message, problem.section);
+    }
+    if config.process.is_none() {
+        let text = "is missing: the container can be created, but not started";
+        findings.warning("process", text, "config.md \"Process\"");
+    }
+    unknown(findings, config);
 }
 
 /// The document, with one byte more than any reader takes.
@@ -276,13 +297,18 @@ fn inside(root: &OwnedFd, path: &str) -> Result<FileType, Errno> {
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
-fn mount_point(findings: &mut Findings, dir: &Path, n: usize, mount: &Mount, options: &Options) {
-    const SECTION: &str = "config.md \"Mounts\"";
+/// The section on mounts.
+const MOUNTS: &str = "config.md \"Mounts\"";
+
+fn is_bind(mount: &Mount) -> bool {
+    mount.options.iter().any(|it| it == "bind" || it == "rbind")
+}
+
+fn mount_point(findings: &mut Findings, n: usize, mount: &Mount) {
     if !mount.destination.is_empty() && !mount.destination.starts_with('/') {
         let text = "should be an absolute path; relative ones are deprecated";
-        findings.warning(&format!("mounts[{n}].destination"), text, SECTION);
+        findings.warning(&format!("mounts[{n}].destination"), text, MOUNTS);
     }
-    let is_bind = mount.options.iter().any(|it| it == "bind" || it == "rbind");
     let has_kind = mount.kind.as_ref().is_some_and(|kind| !kind.is_empty());
     // Changes of mounts that are there need neither.
     let changes = ["remount", "shared", "slave", "private", "unbindable"];
@@ -290,7 +316,7 @@ fn mount_point(findings: &mut Findings, dir: &Path, n: usize, mount: &Mount, opt
         .options
         .iter()
         .any(|it| changes.contains(&it.strip_prefix('r').unwrap_or(it)) || it == "remount");
-    if !is_bind && !has_kind && !is_change {
+    if !is_bind(mount) && !has_kind && !is_change {
         findings.warning(
             &format!("mounts[{n}].type"),
             "is missing, and the mount is no bind mount",
@@ -310,13 +336,16 @@ fn mount_point(findings: &mut Findings, dir: &Path, n: usize, mount: &Mount, opt
             "config.md \"POSIX-platform Mounts\"",
         );
     }
+}
+
+/// Whether a bind mount has something to bind.
+fn mount_source(findings: &mut Findings, dir: &Path, n: usize, mount: &Mount) {
     if let Some(source) = &mount.source
-        && options.host_specific
-        && is_bind
+        && is_bind(mount)
         && let Err(error) = fs::metadata(dir.join(source))
     {
         let text = format!("{source:?}: {error}");
-        findings.error(&format!("mounts[{n}].source"), text, SECTION);
+        findings.error(&format!("mounts[{n}].source"), text, MOUNTS);
     }
 }
 

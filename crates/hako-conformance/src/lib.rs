@@ -5,7 +5,8 @@
 //! is, how strong it is ([`Level`]) and how to try it; its [`Verdict`] is told in
 //! one of the forms of [`report`].
 //!
-//! [`bundle`] looks at a bundle without running anything.
+//! [`bundle`] looks at a bundle, or makes its `config.json`, without running
+//! anything.
 //! [`runtime`] tries OCI runtimes. What happens inside a container is told by
 //! the [`probe`], which is this same program under a second name, so that a
 //! tester needs nothing but itself.
