@@ -139,12 +139,33 @@ pub(crate) enum Verb {
     /// Look after the installation
     #[command(subcommand)]
     System(System),
+    /// Make and look at bundles, which OCI runtimes run
+    #[command(subcommand)]
+    Bundle(Bundle),
     /// Tell whether other programs do what the specifications say
     #[command(subcommand)]
     Conformance(Conformance),
     /// For hako itself
     #[command(subcommand, hide = true)]
     Internal(Internal),
+}
+
+/// Verbs on bundles.
+#[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub(crate) enum Bundle {
+    /// Write a bundle's config.json
+    ///
+    /// It is that of 'hako-runtime spec', or a template, with these options
+    /// applied; they are those of oci-runtime-tool that are about Linux, and more.
+    /// What removes all of something is applied before what adds to it; --set and
+    /// --unset come last, in their order. A configuration that the specification
+    /// does not allow is not written.
+    Generate(Box<commands::bundle::generate::Args>),
+    /// Look whether a bundle is what the runtime specification says
+    ///
+    /// The same as 'hako conformance bundle'.
+    Validate(commands::bundle::Args),
 }
 
 /// Testers.

@@ -1,4 +1,6 @@
-//! `hako conformance bundle`
+//! `hako bundle validate`, which is `hako conformance bundle`, too.
+
+pub(crate) mod generate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +66,7 @@ pub(crate) fn run(args: &Args) -> Result {
     }
 }
 
+/// A finding in a line.
 fn text(finding: &Finding) -> String {
     let severity = match finding.severity {
         Severity::Error => "error",

@@ -1,6 +1,6 @@
 //! The flags by which `run` and `create` describe a container.
 
-mod words;
+pub(crate) mod words;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

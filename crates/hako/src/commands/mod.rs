@@ -26,7 +26,7 @@ pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod wait;
 
-use crate::cli::{Cli, Conformance, Container, Image, Internal, System, Verb};
+use crate::cli::{Bundle, Cli, Conformance, Container, Image, Internal, System, Verb};
 use crate::error::Result;
 use crate::places;
 
@@ -65,7 +65,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result {
         Verb::System(System::Prune(args)) => prune::system(&open()?, &args),
         Verb::System(System::Check(args)) => check::run(&open()?, &args),
         Verb::Conformance(Conformance::Runtime(args)) => conformance::runtime(&args),
-        Verb::Conformance(Conformance::Bundle(args)) => bundle::run(&args),
+        Verb::Conformance(Conformance::Bundle(args)) | Verb::Bundle(Bundle::Validate(args)) => {
+            bundle::run(&args)
+        }
+        Verb::Bundle(Bundle::Generate(args)) => bundle::generate::run(&cli.global, &args),
         Verb::Version(args) => version::run(&cli.global, &args),
         Verb::Internal(Internal::OnEvent { event, id }) => {
             internal::on_event(&open()?, &event, &id)

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod broken;
+mod bundles;
 mod conformance;
 #[path = "../../../hako-transfer/tests/it/debian.rs"]
 mod debian;

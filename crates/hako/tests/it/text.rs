@@ -6,7 +6,7 @@ use crate::support::World;
 fn help_names_every_verb() {
     let world = World::new();
     let help = world.ok(&["--help"]);
-    let verbs = "run create start attach ps logs exec stop kill wait rm inspect images pull rmi tag info version container image system";
+    let verbs = "run create start attach ps logs exec stop kill wait rm inspect images pull rmi tag info version container image system bundle conformance";
     for verb in verbs.split(' ') {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} in {help}");
         assert!(
