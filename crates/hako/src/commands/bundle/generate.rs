@@ -42,7 +42,8 @@ struct Ways {
         default_value = "false",
         default_missing_value = "true",
         action = ArgAction::Set,
-        hide_default_value = true
+        hide_default_value = true,
+        hide_possible_values = true
     )]
     linux_seccomp_only: bool,
     /// The operating system: linux

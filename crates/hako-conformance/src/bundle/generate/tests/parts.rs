@@ -123,7 +123,7 @@ fn mounts_and_hooks() {
         7
     );
     for (text, mount) in [
-        ("type=bind,src=/d,dst=/data", data.clone()),
+        ("type=bind,src=/d,dst=/data", data),
         (
             "type=bind,source=/a,target=/b,readonly,bind-nonrecursive=true,bind-propagation=rslave",
             json!({"destination": "/b", "type": "bind", "source": "/a", "options": ["bind", "ro", "rslave"]}),
