@@ -284,7 +284,11 @@ impl Ground {
     fn left(&self) -> Result<Vec<String>> {
         let mut left = Vec::new();
         for entry in fs::read_dir(self.dir.join("state")).into_iter().flatten() {
-            left.push(entry?.path().display().to_string());
+            let entry = entry?;
+            // What hako-runtime keeps for all containers.
+            if !entry.file_name().as_encoded_bytes().starts_with(b"#") {
+                left.push(entry.path().display().to_string());
+            }
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         for line in mounts.lines() {

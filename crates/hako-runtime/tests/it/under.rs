@@ -214,8 +214,13 @@ impl Place {
         for dir in records.iter().chain(&["/run/hako-runtime"]) {
             let dir = self.dir.path().join(dir);
             let left: Vec<PathBuf> = fs::read_dir(&dir)
-                .map(|all| all.map(|e| e.unwrap().path()).collect())
-                .unwrap_or_default();
+                .map(|all| all.map(|e| e.unwrap()))
+                .into_iter()
+                .flatten()
+                // What is kept for all containers.
+                .filter(|e| !e.file_name().as_encoded_bytes().starts_with(b"#"))
+                .map(|e| e.path())
+                .collect();
             assert_eq!(left, Vec::<PathBuf>::new(), "{}", dir.display());
         }
     }

@@ -241,7 +241,11 @@ impl User {
             format!("{data}/snapshots/active"),
         ] {
             let left: Vec<_> = match std::fs::read_dir(self.path(&dir)) {
-                Ok(entries) => entries.map(|e| e.unwrap().file_name()).collect(),
+                Ok(entries) => entries
+                    .map(|e| e.unwrap().file_name())
+                    // What the runtime keeps for all containers.
+                    .filter(|name| !name.as_encoded_bytes().starts_with(b"#"))
+                    .collect(),
                 Err(_) => Vec::new(),
             };
             assert!(left.is_empty(), "{dir}: {left:?}");
