@@ -399,8 +399,20 @@ pub const FLAGS: &[Flag] = &[
         "memory and swap together; -1: no limit",
     ),
     value("pids-limit", None, "N", UPDATE, "number of tasks"),
-    value("l3-cache-schema", None, "TEXT", UPDATE, "not supported"),
-    value("mem-bw-schema", None, "TEXT", UPDATE, "not supported"),
+    value(
+        "l3-cache-schema",
+        None,
+        "TEXT",
+        UPDATE,
+        "share of the L3 cache",
+    ),
+    value(
+        "mem-bw-schema",
+        None,
+        "TEXT",
+        UPDATE,
+        "share of memory bandwidth",
+    ),
     value(
         "interval",
         None,
