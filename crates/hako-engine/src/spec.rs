@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use hako_spec::runtime::capability::NAMES as ALL_CAPABILITIES;
+use hako_spec::runtime::template::{MASKED, READ_ONLY};
 use hako_spec::runtime::{
     Arch, Capabilities, Config, ConsoleSize, Cpu, DeviceRule, Linux, Memory, Mount, Namespace,
     NamespaceKind, Pids, Process, Resources, Rlimit, Root, Seccomp, SeccompAction,
@@ -30,30 +31,6 @@ const DEFAULT_CAPABILITIES: &[&str] = &[
     "CAP_SETPCAP",
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
-];
-
-/// Paths that tell of the host or reach into it, as Docker hides them.
-const MASKED: &[&str] = &[
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-
-const READ_ONLY: &[&str] = &[
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
 ];
 
 /// Largest number of open files that a container gets by default.

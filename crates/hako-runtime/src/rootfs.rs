@@ -211,7 +211,7 @@ fn pivot(root: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Where the mount of a line of mountinfo lies, and of which type it is.
-fn place_and_type(line: &str) -> Option<(String, &str)> {
+pub fn place_and_type(line: &str) -> Option<(String, &str)> {
     let (place, source) = line.split_once(" - ")?;
     let point = place.split(' ').nth(4)?;
     Some((hako_cgroup::unescape(point)?, source.split(' ').next()?))

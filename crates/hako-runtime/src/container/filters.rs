@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,8 @@ pub struct Read {
     pub config: Config,
     /// Its text.
     pub text: Vec<u8>,
+    /// Where in the text its profile stands.
+    profile: Option<Range<usize>>,
     known: Option<Program>,
 }
 
@@ -55,26 +58,31 @@ impl Filters {
 
     /// Reads a configuration.
     pub fn read(&self, text: Vec<u8>) -> Result<Read> {
-        let (config, known) = match self.known(&text) {
+        let profile = profile(&text);
+        let known = profile.clone().and_then(|at| self.known(&text, at));
+        let (config, known) = match known {
             Some((config, program)) => (config, Some(program)),
             None => (Config::from_slice(&text)?, None),
         };
         Ok(Read {
             config,
             text,
+            profile,
             known,
         })
     }
 
     /// A configuration but its profile, whose filter is known.
-    fn known(&self, text: &[u8]) -> Option<(Config, Program)> {
-        let text = std::str::from_utf8(text).ok()?;
-        let profile = profile(text)?;
-        let at = (profile.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
-        let program = self.find(profile)?;
-        let rest = [text.get(..at)?, "null", text.get(at + profile.len()..)?].concat();
+    fn known(&self, text: &[u8], profile: Range<usize>) -> Option<(Config, Program)> {
+        let program = self.find(text.get(profile.clone())?)?;
+        let rest = [
+            text.get(..profile.start)?,
+            b"null",
+            text.get(profile.end..)?,
+        ]
+        .concat();
         // What is wrong with it is told with its place in the whole text.
-        Some((Config::from_slice(rest.as_bytes()).ok()?, program))
+        Some((Config::from_slice(&rest).ok()?, program))
     }
 
     /// The filter of a configuration, compiled and kept if it was not known.
@@ -90,7 +98,7 @@ impl Filters {
         // With a listener there is more to it than its program.
         let program = prepared.program();
         if !program.has_notify
-            && let Some(profile) = std::str::from_utf8(&read.text).ok().and_then(profile)
+            && let Some(profile) = read.profile.clone().and_then(|at| read.text.get(at))
             && let Err(e) = self.keep(profile, program)
         {
             log::debug(&format!("the compiled filter is not kept: {e}"));
@@ -98,17 +106,17 @@ impl Filters {
         Ok(Some(prepared))
     }
 
-    fn find(&self, profile: &str) -> Option<Program> {
+    fn find(&self, profile: &[u8]) -> Option<Program> {
         let bytes = fs::read(self.place(profile)).ok()?;
         let (sum, rest) = bytes.split_at_checked(8)?;
-        let rest = rest.strip_prefix(key(profile)?.as_bytes())?;
+        let rest = rest.strip_prefix(&*key(profile)?)?;
         if sum != hash(rest).to_ne_bytes() {
             return None;
         }
         Program::decode(rest)
     }
 
-    fn keep(&self, profile: &str, program: &Program) -> Result<()> {
+    fn keep(&self, profile: &[u8], program: &Program) -> Result<()> {
         let Some(key) = key(profile) else {
             return Ok(());
         };
@@ -118,22 +126,23 @@ impl Filters {
         }
         let program = program.encode();
         let sum = hash(&program).to_ne_bytes();
-        let bytes = [&sum, key.as_bytes(), &program].concat();
+        let bytes = [&sum, &*key, &program].concat();
         write_whole(&self.place(profile), &bytes)
     }
 
-    fn place(&self, profile: &str) -> PathBuf {
-        let number = hash(profile.as_bytes()) % PLACES;
+    fn place(&self, profile: &[u8]) -> PathBuf {
+        let number = hash(profile) % PLACES;
         self.dir.join(number.to_string())
     }
 }
 
 /// What a file must begin with: which program wrote it, and of which profile.
-fn key(profile: &str) -> Option<String> {
+fn key(profile: &[u8]) -> Option<Vec<u8>> {
     let own = fs::metadata("/proc/self/exe").ok()?;
     let (size, seconds, nanos) = (own.len(), own.mtime(), own.mtime_nsec());
     let length = profile.len();
-    Some(format!("{size} {seconds}.{nanos} {length}\n{profile}\n"))
+    let head = format!("{size} {seconds}.{nanos} {length}\n");
+    Some([head.as_bytes(), profile, b"\n"].concat())
 }
 
 fn hash(bytes: &[u8]) -> u64 {
@@ -142,8 +151,8 @@ fn hash(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// The text of `linux.seccomp`, as it stands in `config`.
-fn profile(config: &str) -> Option<&str> {
+/// Where in the text `config` the value of `linux.seccomp` stands.
+fn profile(config: &[u8]) -> Option<Range<usize>> {
     #[derive(Deserialize)]
     struct Outline<'a> {
         #[serde(borrow)]
@@ -154,9 +163,11 @@ fn profile(config: &str) -> Option<&str> {
         #[serde(borrow)]
         seccomp: &'a RawValue,
     }
-    let outline: Outline<'_> = serde_json::from_str(config).ok()?;
+    let outline: Outline<'_> = serde_json::from_slice(config).ok()?;
     let profile = outline.linux.seccomp.get();
-    (profile.len() <= MAX_PROFILE && profile.starts_with('{')).then_some(profile)
+    let start = (profile.as_ptr() as usize).checked_sub(config.as_ptr() as usize)?;
+    let sound = profile.len() <= MAX_PROFILE && profile.starts_with('{');
+    sound.then(|| start..start + profile.len())
 }
 
 #[cfg(test)]
@@ -187,6 +198,10 @@ mod tests {
         assert_eq!(read.config.hostname.as_deref(), Some("x"));
         let filter = filters.prepare(&read).unwrap();
         (known, filter.unwrap().program().clone())
+    }
+
+    fn is_known(filters: &Filters, text: &str) -> bool {
+        filters.read(text.into()).unwrap().known.is_some()
     }
 
     fn only_file(filters: &Filters) -> PathBuf {
@@ -222,9 +237,9 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
             fs::write(&path, &bytes).unwrap();
-            assert!(filters.known(CONFIG.as_bytes()).is_none(), "{at}");
+            assert!(!is_known(&filters, CONFIG), "{at}");
             fs::write(&path, &whole[..at]).unwrap();
-            assert!(filters.known(CONFIG.as_bytes()).is_none(), "{at}");
+            assert!(!is_known(&filters, CONFIG), "{at}");
         }
         // And it is mended.
         assert_eq!(prepared(&filters, CONFIG), (false, program.clone()));
@@ -236,9 +251,9 @@ mod tests {
         let (_dir, filters) = filters();
         prepared(&filters, CONFIG);
         let path = only_file(&filters);
-        let other = profile(CONFIG).unwrap().replace("read", "write");
-        fs::rename(&path, filters.place(&other)).unwrap();
-        assert!(filters.find(&other).is_none());
+        let other = CONFIG[profile(CONFIG.as_bytes()).unwrap()].replace("read", "write");
+        fs::rename(&path, filters.place(other.as_bytes())).unwrap();
+        assert!(filters.find(other.as_bytes()).is_none());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Context, Error, Result};
+use crate::rootfs::place_and_type;
 
 /// The groups of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -313,8 +314,9 @@ fn shares(line: &str) -> Option<(&str, Vec<(&str, String)>)> {
 /// Where resctrl is mounted, by the text of a mountinfo file.
 fn mount_point(mountinfo: &[u8]) -> Option<PathBuf> {
     let text = String::from_utf8_lossy(mountinfo);
-    let line = text.lines().find(|line| line.contains(" - resctrl "))?;
-    line.split(' ').nth(4).map(PathBuf::from)
+    let mut mounts = text.lines().filter_map(place_and_type);
+    let (point, _) = mounts.find(|(_, kind)| *kind == "resctrl")?;
+    Some(point.into())
 }
 
 #[cfg(test)]

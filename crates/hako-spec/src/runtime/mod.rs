@@ -12,7 +12,7 @@ mod linux;
 mod process;
 mod seccomp;
 mod state;
-mod template;
+pub mod template;
 pub mod validate;
 
 pub use cgroup::{

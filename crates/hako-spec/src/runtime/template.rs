@@ -9,8 +9,8 @@ use super::{
 /// What the process of the template is allowed.
 const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
-/// Paths that tell of or reach into the host.
-const MASKED: &[&str] = &[
+/// Paths that tell of or reach into the host, as Docker hides them.
+pub const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -26,7 +26,7 @@ const MASKED: &[&str] = &[
 ];
 
 /// Paths that change the host.
-const READ_ONLY: &[&str] = &[
+pub const READ_ONLY: &[&str] = &[
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",
