@@ -202,9 +202,8 @@ impl Cgroup {
             (true, _, _) => Ok(self),
             (false, Some(e), _) => Err(e),
             (false, None, None) => Err(Error::NoHierarchy),
-            (false, None, Some(list)) => Err(Error::Unavailable {
-                field: "cgroup".to_owned(),
-                controller: list.to_owned(),
+            (false, None, Some(list)) => Err(Error::UnknownController {
+                controllers: list.to_owned(),
             }),
         }
     }

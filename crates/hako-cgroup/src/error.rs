@@ -83,12 +83,21 @@ pub enum Error {
         reason: &'static str,
     },
     /// A limit was asked for whose controller the host does not have.
-    #[error("{field} cannot be set: this container's cgroup has no {controller} controller")]
+    #[error(
+        "invalid configuration: {field} cannot be set: this container's cgroup has no {controller} \
+         controller"
+    )]
     Unavailable {
         /// The field of the configuration, as `memory.limit`.
         field: String,
         /// The controller that provides it.
         controller: String,
+    },
+    /// Controllers were named of which the cgroup has none.
+    #[error("unknown controller {controllers:?}: this container's cgroup has none of that name")]
+    UnknownController {
+        /// The names, with commas between them.
+        controllers: String,
     },
     /// A field has a value that cannot be right, or that this kind of
     /// hierarchy cannot express.

@@ -159,6 +159,9 @@ fn find_verb(arguments: &[OsString]) -> Result<Option<&'static str>> {
             let known = VERBS.iter().find(|v| v.name == text);
             return match known {
                 Some(verb) => Ok(Some(verb.name)),
+                None if arguments.iter().any(|a| a == "-h" || a == "--help") => {
+                    Err(usage(format!("No help topic for '{text}'")))
+                }
                 None => Err(usage(format!("unknown command {text:?}"))),
             };
         }
@@ -171,43 +174,43 @@ fn usage(e: impl std::fmt::Display) -> Error {
     Error::new(format!("{text} (see hako-runtime --help)"))
 }
 
-/// The help for one verb, or for all.
-pub fn help(verb: &str) -> String {
-    let mut text = String::new();
-    let line = |f: &Flag| {
-        let short = f.short.map_or("    ".to_owned(), |c| format!("-{c}, "));
-        let value = f.value.map_or(String::new(), |v| format!(" {v}"));
-        let name = f.name.strip_suffix("-spec").unwrap_or(f.name);
-        format!("  {short}--{:<28} {}\n", format!("{name}{value}"), f.help)
+/// The help for one verb, or for all, in the order of runc's; `program` is the
+/// name by which this program was called.
+pub fn help(program: &str, verb: &str) -> String {
+    let own = VERBS.iter().find(|v| v.name == verb);
+    let mut text = match own {
+        Some(v) => format!(
+            "NAME:\n   {program} {verb} - {}\n\nUSAGE:\n   {program} {verb} [OPTION…] {}\n\nOPTIONS:\n",
+            v.help, v.arguments
+        ),
+        None => format!(
+            "NAME:\n   {program} - Open Container Initiative runtime\n\nUSAGE:\n   {program} [OPTION…] COMMAND [ARG…]\n\nCOMMANDS:\n"
+        ),
     };
-    match VERBS.iter().find(|v| v.name == verb) {
-        Some(v) => {
-            text += &format!(
-                "hako-runtime {} [FLAG…] {}\n\n{}\n\n",
-                v.name, v.arguments, v.help
-            );
-            FLAGS
-                .iter()
-                .filter(|f| f.verbs.contains(&verb))
-                .for_each(|f| text += &line(f));
-            text += "\nGlobal flags:\n";
-        }
-        None => {
-            text += "hako-runtime: an OCI runtime\n\nUsage: hako-runtime [FLAG…] COMMAND [ARG…]\n\nCommands:\n";
-            for v in VERBS {
-                text += &format!(
-                    "  {:<34} {}\n",
-                    format!("{} {}", v.name, v.arguments),
-                    v.help
-                );
+    let flags = |own: bool| {
+        let mut lines = String::new();
+        for f in FLAGS {
+            if f.verbs.contains(&verb) != own || !own && !f.verbs.is_empty() {
+                continue;
             }
-            text += "\nGlobal flags:\n";
+            let short = f.short.map_or("    ".to_owned(), |c| format!("-{c}, "));
+            let value = f.value.map_or(String::new(), |v| format!(" {v}"));
+            let name = f.name.strip_suffix("-spec").unwrap_or(f.name);
+            lines += &format!("   {short}--{:<28} {}\n", format!("{name}{value}"), f.help);
+        }
+        lines
+    };
+    match own {
+        Some(_) => text += &flags(true),
+        None => {
+            for v in VERBS {
+                let call = format!("{} {}", v.name, v.arguments);
+                text += &format!("   {call:<34} {}\n", v.help);
+            }
         }
     }
-    FLAGS
-        .iter()
-        .filter(|f| f.verbs.is_empty())
-        .for_each(|f| text += &line(f));
+    text += "\nGLOBAL OPTIONS:\n";
+    text += &flags(false);
     text
 }
 
@@ -297,8 +300,12 @@ mod tests {
     #[test]
     fn every_verb_has_help() {
         for v in VERBS {
-            assert!(help(v.name).contains(v.help));
+            assert!(help("runc", v.name).contains(v.help));
         }
-        assert!(help("").contains("--systemd-cgroup"));
+        let all = help("runc", "");
+        assert!(all.contains("--systemd-cgroup"));
+        assert!(all.starts_with("NAME:\n   runc - Open Container Initiative runtime\n"));
+        let told = parse("foo -h").unwrap_err().to_string();
+        assert!(told.contains("No help topic for 'foo'"), "{told}");
     }
 }

@@ -31,5 +31,6 @@ pub mod receivers;
 pub mod restore;
 pub mod scope;
 pub mod seccomp;
-pub mod shield;
+pub mod shared_root;
+mod shield;
 pub mod userns;

@@ -43,10 +43,11 @@ pub fn main() -> u8 {
     if Path::new(&name).file_name() == Some(OsStr::new("hako-monitor")) {
         return hako_monitor::main(arguments);
     }
-    runtime(arguments)
+    let called = Path::new(&name).file_name().and_then(OsStr::to_str);
+    runtime(called.unwrap_or("hako-runtime"), arguments)
 }
 
-fn runtime(arguments: impl Iterator<Item = OsString>) -> u8 {
+fn runtime(program: &str, arguments: impl Iterator<Item = OsString>) -> u8 {
     let args = match Args::parse(arguments) {
         Ok(args) => args,
         Err(e) => return fail(&e, 1),
@@ -78,7 +79,7 @@ fn runtime(arguments: impl Iterator<Item = OsString>) -> u8 {
         verb => args.has("help").then_some(verb),
     };
     let text = match help {
-        Some(verb) => Some(cli::help(verb)),
+        Some(verb) => Some(cli::help(program, verb)),
         None => (args.verb.is_empty() && args.has("version")).then(version),
     };
     if let Some(text) = text {

@@ -1,6 +1,8 @@
 //! Messages for the caller: to standard error, or with `--log` to a file in
 //! the form that engines parse (`--log-format json`: one object a line with
-//! `level`, `msg` and `time`, as runc writes it).
+//! `level`, `msg` and `time`, as runc writes it). With `--debug` standard error
+//! has the file's form, and the stages of a container's start have the names
+//! that runc gives them, by which its log is searched.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -95,7 +97,7 @@ fn write(level: &str, text: &str) -> bool {
             object.insert("time".into(), crate::time::now().into());
             serde_json::Value::Object(object).to_string()
         }
-        _ if file.is_some() => {
+        Some(log) if file.is_some() || log.level == Level::Debug => {
             let text = text
                 .replace('\\', "\\\\")
                 .replace('"', "\\\"")

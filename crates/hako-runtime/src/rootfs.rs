@@ -44,8 +44,9 @@ pub struct Plan<'a> {
     pub host: &'a Host,
     /// The container's own cgroups.
     pub cgroups: &'a [cgroup::Own],
-    /// There is a mount namespace (new or joined) to work in.
-    pub mount_namespace: bool,
+    /// There is a mount namespace (new or joined) to work in, or a mount of the
+    /// root of its own.
+    pub may_mount: bool,
     /// The mount namespace is new.
     pub new_mount_namespace: bool,
     /// The container has a cgroup namespace of its own.
@@ -99,6 +100,8 @@ pub fn prepare(plan: &Plan<'_>) -> Result<Prepared> {
     let setup = Setup {
         root: &root,
         bundle: plan.bundle,
+        rootfs: plan.rootfs,
+        user_namespace: plan.user_namespace,
         host: plan.host,
         cgroups: plan.cgroups,
         cgroup_namespace: plan.cgroup_namespace,
@@ -108,7 +111,7 @@ pub fn prepare(plan: &Plan<'_>) -> Result<Prepared> {
     for (at, m) in plan.config.mounts.iter().enumerate() {
         late.extend(mount::mount(&setup, m, plan.sources.of(at))?);
     }
-    if plan.mount_namespace && !dev_is_bound(plan.config) {
+    if plan.may_mount && !dev_is_bound(plan.config) {
         let devices = linux.map(|l| l.devices.as_slice()).unwrap_or_default();
         device::populate(&root, devices, plan.user_namespace)?;
     }

@@ -23,6 +23,9 @@ use crate::container::scope::Saved as SavedScope;
 use crate::error::{Context, Error, Kind, Result};
 use crate::proc::Identity;
 
+/// Why a container cannot be started that can be created.
+pub const NO_PROCESS: &str = "config.json has no process: there is nothing to start";
+
 /// The contents of `state.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,6 +57,9 @@ pub struct Saved {
     /// Those of the directories that were there before the container: they are
     /// emptied, and left where they are.
     pub cgroup_existed: Vec<String>,
+    /// The mount of the root on the host, where the container has no mount
+    /// namespace: its mounts are below it.
+    pub root_mount: Option<u64>,
     /// The unit, where systemd makes the cgroups.
     pub scope: Option<SavedScope>,
     /// Its groups in resctrl.
@@ -111,6 +117,7 @@ impl Saved {
             cgroup_v1: Vec::new(),
             cgroup_v2: None,
             cgroup_existed: Vec::new(),
+            root_mount: None,
             scope: None,
             rdt: None,
             excerpt: Excerpt::of(config),

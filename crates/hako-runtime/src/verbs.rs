@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use hako_spec::id::ContainerId;
 
 use crate::cli::Args;
+use crate::container::launch::Manager;
 use crate::error::{Error, Result};
 use crate::state::Container;
 
@@ -35,25 +36,21 @@ pub struct Global {
     pub root: PathBuf,
     /// Whether missing rights to cgroups are fine.
     pub rootless: bool,
-    /// Whether systemd makes the cgroups of new containers.
-    pub systemd: bool,
+    /// Who makes the cgroups of new containers.
+    pub cgroups: Manager,
 }
 
 impl Global {
     /// Reads the global flags.
     pub fn of(args: &Args) -> Result<Self> {
-        let systemd = match args.get("cgroup-manager") {
-            None => args.has("systemd-cgroup"),
-            Some("systemd") => true,
-            Some("cgroupfs") => false,
-            Some("disabled") => {
-                return Err(Error::new(
-                    "--cgroup-manager: disabled is not supported: every container has a cgroup",
-                ));
-            }
+        let cgroups = match args.get("cgroup-manager") {
+            None if args.has("systemd-cgroup") => Manager::Systemd,
+            None | Some("cgroupfs") => Manager::Runtime,
+            Some("systemd") => Manager::Systemd,
+            Some("disabled") => Manager::Nobody,
             Some(other) => {
                 return Err(Error::new(format!(
-                    "--cgroup-manager: {other:?} is not cgroupfs or systemd"
+                    "--cgroup-manager: {other:?} is not cgroupfs, systemd or disabled"
                 )));
             }
         };
@@ -72,7 +69,7 @@ impl Global {
         Ok(Global {
             root: std::path::absolute(root)?,
             rootless,
-            systemd,
+            cgroups,
         })
     }
 }

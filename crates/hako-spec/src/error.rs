@@ -74,7 +74,7 @@ pub enum Error {
         text: String,
     },
     /// A text that is none of the names of an enumeration.
-    #[error("unknown {what} {text:?}")]
+    #[error("invalid {what} {text:?}")]
     UnknownName {
         /// Of which enumeration, such as "namespace type".
         what: &'static str,

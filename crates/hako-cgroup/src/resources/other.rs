@@ -183,7 +183,7 @@ mod tests {
         let priorities = r#"{"network":{"priorities":[{"name":"eth0","priority":5}]}}"#;
         assert_eq!(
             chain(&v1.apply(priorities).unwrap_err()),
-            "network.priorities cannot be set: this container's cgroup has no net_prio controller"
+            "invalid configuration: network.priorities cannot be set: this container's cgroup has no net_prio controller"
         );
         let v2 = Fake::v2("cpu", &[]);
         assert!(v2.apply(r#"{"network":{"classID":1}}"#).is_err());
@@ -212,7 +212,7 @@ mod tests {
         for (json, text) in [
             (
                 r#"{"unified":{"memory.max":"1"}}"#,
-                "unified \"memory.max\" cannot be set: this container's cgroup has no memory controller",
+                "invalid configuration: unified \"memory.max\" cannot be set: this container's cgroup has no memory controller",
             ),
             (
                 r#"{"unified":{"io.x/../y":"1"}}"#,

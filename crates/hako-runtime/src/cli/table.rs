@@ -149,7 +149,7 @@ pub const FLAGS: &[Flag] = &[
     value(
         "cgroup-manager",
         None,
-        "cgroupfs|systemd",
+        "cgroupfs|systemd|disabled",
         &[],
         "who makes the cgroups [cgroupfs]",
     ),

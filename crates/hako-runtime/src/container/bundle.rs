@@ -20,8 +20,13 @@ pub struct Bundle {
 
 impl Bundle {
     /// Reads the bundle in `dir`, with another file than its `config.json` if
-    /// there is one.
-    pub fn open(dir: &Path, other: Option<PathBuf>, filters: &Filters) -> Result<Self> {
+    /// there is one. `purpose`: what it is to be good for.
+    pub fn open(
+        dir: &Path,
+        other: Option<PathBuf>,
+        purpose: Purpose,
+        filters: &Filters,
+    ) -> Result<Self> {
         let dir = dir
             .canonicalize()
             .context(|| format!("bundle {}", dir.display()))?;
@@ -29,7 +34,7 @@ impl Bundle {
         let text = std::fs::read(&path).context(|| path.display().to_string())?;
         let mut read = filters.read(text).context(|| path.display().to_string())?;
         let config = &mut read.config;
-        let problems = validate::config(config, Purpose::Start);
+        let problems = validate::config(config, purpose);
         if let Some(first) = problems.first() {
             let more = match problems.len() - 1 {
                 0 => String::new(),

@@ -28,10 +28,9 @@ fn supported(config: &Config, process: &Process) -> Result<()> {
     lsm::check(process, linux, Path::new("/sys"))
 }
 
-/// Names and mounts must land in a namespace that the configuration lists.
+/// Names must land in a namespace that the configuration lists. Mounts need none:
+/// [`super::shared_root`].
 fn contained(config: &Config, namespaces: &Namespaces) -> Result<()> {
-    let none = Linux::default();
-    let linux = config.linux.as_ref().unwrap_or(&none);
     let needs = |asked: bool, field: &str, kind| match asked && !namespaces.has(kind) {
         true => Err(Error::new(format!(
             "{field} needs a {} namespace of the container",
@@ -45,19 +44,10 @@ fn contained(config: &Config, namespaces: &Namespaces) -> Result<()> {
         "domainname",
         NamespaceKind::Uts,
     )?;
-    let mount = NamespaceKind::Mount;
-    needs(!config.mounts.is_empty(), "mounts", mount)?;
-    needs(!linux.devices.is_empty(), "linux.devices", mount)?;
-    needs(!linux.masked_paths.is_empty(), "linux.maskedPaths", mount)?;
-    needs(
-        !linux.readonly_paths.is_empty(),
-        "linux.readonlyPaths",
-        mount,
-    )?;
     let readonly = config.root.as_ref().is_some_and(|r| r.readonly);
-    if readonly && !namespaces.makes(mount) {
+    if readonly && namespaces.joins(NamespaceKind::Mount) {
         return Err(Error::new(
-            "root.readonly needs a new mount namespace, whose root it is",
+            "root.readonly is not for a mount namespace that is joined: its root is others'",
         ));
     }
     Ok(())

@@ -161,6 +161,15 @@ impl Dirs {
 /// Writes the container into files. Unless the flags leave it running, its
 /// processes end.
 pub fn checkpoint(container: &Container, config: &Config, request: &Request) -> Result<()> {
+    let dirs = Dirs::open(request, true, "dump.log")?;
+    if let Some(parent) = &request.parent
+        && (parent.starts_with('/') || !request.images.join(parent).is_dir())
+    {
+        return Err(Error::new(format!(
+            "--parent-path: {parent:?} is no directory relative to --image-path {}",
+            request.images.display()
+        )));
+    }
     let tracking = request.pre_dump || request.parent.is_some();
     for (asked, feature, what) in [
         (
@@ -178,19 +187,12 @@ pub fn checkpoint(container: &Container, config: &Config, request: &Request) -> 
             return Err(Error::new(format!("criu cannot {what}, on this kernel")));
         }
     }
-    let dirs = Dirs::open(request, true, "dump.log")?;
     let mut options = dirs
         .options(&request.flags, config)
         .number(field::PID, container.saved.pid.into())
         .text(field::ROOT, &container.saved.rootfs)
         .maybe(field::FREEZE, freezer(container)?.as_deref());
     if let Some(parent) = &request.parent {
-        if parent.starts_with('/') || !request.images.join(parent).is_dir() {
-            return Err(Error::new(format!(
-                "--parent-path: {parent:?} is no directory relative to --image-path {}",
-                request.images.display()
-            )));
-        }
         options = options
             .text(field::PARENT, parent)
             .switch(field::TRACK_MEMORY, true);

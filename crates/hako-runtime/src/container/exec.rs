@@ -109,9 +109,11 @@ pub fn start(
             Some((controllers, path)) => (Some(controllers), path),
             None => (None, sub.as_str()),
         };
-        cgroup = CgroupPath::parse(path)
-            .and_then(|path| cgroup.descend(controllers, &path))
-            .context(|| "--cgroup: bad sub cgroup path")?;
+        let below =
+            CgroupPath::parse(path).context(|| format!("--cgroup {sub}: bad sub cgroup path"))?;
+        cgroup = cgroup
+            .descend(controllers, &below)
+            .context(|| format!("--cgroup {sub}: adding pid of the process"))?;
     }
     let mut join = cgroup.join().context(|| "open the container's cgroup")?;
     let state = container.state(Status::Running);
@@ -333,6 +335,7 @@ impl Inside<'_> {
     }
 
     fn become_process(&self, channel: &Channel) -> Result<Error> {
+        log::debug("nsexec container setup");
         if let Some(cpus) = self.initial_affinity() {
             limits::affinity(cpus)?;
         }
@@ -361,6 +364,7 @@ impl Inside<'_> {
         let open = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open("/", open, Mode::empty()).context(|| "open the root")?;
         let root = Root::new(root);
+        log::debug("child process in init()");
         rustix::process::setsid().context(|| "make a session")?;
         let in_directory = change_directory(&root, &self.process.cwd)?;
         let console = self.open_console(&root)?;
@@ -371,6 +375,7 @@ impl Inside<'_> {
         let program = Program::prepare(self.process, &root, self.passed, self.filter, report)?;
         lsm::label_stub(program.stub(), self.process, self.config.linux.as_ref());
         let sets = identity::Sets::of(self.process)?;
+        log::debug("setns_init: about to exec");
         channel.send(&Message::Ready)?;
         let pid = channel.wait_go()?;
         match console {

@@ -87,6 +87,14 @@ impl Filters {
 
     /// The filter of a configuration, compiled and kept if it was not known.
     pub fn prepare(&self, read: &Read) -> Result<Option<Prepared>> {
+        let prepared = self.prepared(read)?;
+        if let Some(prepared) = &prepared {
+            log::debug(&format!("seccomp filter flags: {}", prepared.flags()));
+        }
+        Ok(prepared)
+    }
+
+    fn prepared(&self, read: &Read) -> Result<Option<Prepared>> {
         if let Some(program) = &read.known {
             return Ok(Some(Prepared::of(program.clone())));
         }

@@ -59,9 +59,25 @@ impl Sets {
         };
         let sets = asked.consistent();
         if !sets.grant(asked, process.user.uid) {
-            log::warn(
-                "capabilities that cannot be granted: effective ones must be permitted, inheritable ones in the bounding set, ambient ones permitted and inheritable",
-            );
+            let lost = asked.ambient.difference(sets.ambient).bits();
+            for (at, name) in NAMES.iter().enumerate() {
+                if lost & 1 << at != 0 {
+                    log::warn(&format!(
+                        "can't raise ambient capability {name}: it is not both permitted and \
+                         inheritable"
+                    ));
+                }
+            }
+            if (Sets {
+                ambient: asked.ambient,
+                ..sets
+            }) != asked
+            {
+                log::warn(
+                    "capabilities that cannot be granted: effective ones must be permitted, \
+                     inheritable ones in the bounding set",
+                );
+            }
         }
         if !left_out.is_empty() {
             log::warn(&format!(

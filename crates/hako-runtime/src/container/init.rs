@@ -26,6 +26,7 @@ use crate::log;
 use crate::proc::Proc;
 use crate::rootfs::inroot::Root;
 use crate::rootfs::{self, Plan};
+use crate::state::NO_PROCESS;
 use crate::sync::{Channel, Message};
 
 /// Signals that end the process while it waits for `start`. The kernel would
@@ -71,6 +72,7 @@ impl Init<'_> {
     /// Goes all the way; tells `channel` when it fails.
     pub fn run(self, channel: Channel) -> ! {
         let mut channel = channel;
+        log::debug("nsexec container setup");
         let error = match self.set_up_and_become(&mut channel) {
             Err(error) => error,
             Ok(never) => never,
@@ -176,6 +178,7 @@ impl Init<'_> {
             }
         }
         self.hide()?;
+        log::debug("child process in init()");
         rustix::process::setsid().context(|| "make a session")?;
         if !self.no_new_keyring {
             self.keyring()?;
@@ -213,7 +216,19 @@ impl Init<'_> {
         self.sysctls()?;
         let in_directory = change_directory(&root, &self.process.cwd)?;
         let report = self.reporting(channel);
-        let program = Program::prepare(self.process, &root, self.passed, self.filter, report)?;
+        let program = match self.config.process.is_some() {
+            true => {
+                let filter = self.filter;
+                Some(Program::prepare(
+                    self.process,
+                    &root,
+                    self.passed,
+                    filter,
+                    report,
+                )?)
+            }
+            false => None,
+        };
         let sets = identity::Sets::of(self.process)?;
         if let Some(console) = console {
             console.take()?;
@@ -221,8 +236,12 @@ impl Init<'_> {
             own_stdio(&root, self.process.user.uid);
         }
 
-        self.let_go(channel, &root, &program)?;
+        log::debug("init: closing the pipe to signal completion");
+        self.let_go(channel, &root, program.as_ref())?;
         let pid = self.await_start(channel)?;
+        let Some(program) = program else {
+            return Err(Error::new(NO_PROCESS));
+        };
         let mut state = self.state(Status::Created);
         state.pid = pid;
         let last = Last {
@@ -262,7 +281,7 @@ impl Init<'_> {
     /// Closes what is of the host and of no more use, since the container may
     /// wait for its start for long: its cgroups, the sources of its mounts, the
     /// log, and whatever else the runtime had or was given (CVE-2024-21626).
-    fn let_go(&self, channel: &Channel, root: &Root, program: &Program) -> Result<()> {
+    fn let_go(&self, channel: &Channel, root: &Root, program: Option<&Program>) -> Result<()> {
         log::leave_file();
         let listener = self.filter.and_then(Filter::listener);
         let start = self.listener.as_ref().map(AsFd::as_fd);
@@ -270,7 +289,7 @@ impl Init<'_> {
         let keep = [
             Some(channel.fd()),
             Some(root.fd()),
-            Some(program.stub()),
+            program.map(Program::stub),
             listener,
             start,
             proc,
@@ -356,7 +375,7 @@ impl Init<'_> {
             return Ok(None);
         };
         let console = Console::open(&prepared.root, self.process, recipient)?;
-        if self.plan.mount_namespace {
+        if self.plan.may_mount {
             console.bind(&prepared.root)?;
         }
         console.send(recipient)?;

@@ -140,7 +140,13 @@ impl Last<'_> {
     pub fn go(&self) -> Result<Error> {
         let process = self.process;
         if let Some(scheduler) = &process.scheduler {
-            limits::scheduler(scheduler)?;
+            let resources = self
+                .config
+                .linux
+                .as_ref()
+                .and_then(|l| l.resources.as_ref());
+            let cpu = resources.and_then(|r| r.cpu.as_ref());
+            limits::scheduler(scheduler, cpu.is_some_and(|cpu| cpu.cpus.is_some()))?;
         }
         if let Some(priority) = &process.io_priority {
             limits::io_priority(priority)?;

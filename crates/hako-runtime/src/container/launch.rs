@@ -25,7 +25,7 @@ use super::namespaces::Namespaces;
 use super::parent::Parent;
 use super::program::Passed;
 use super::scope::{self, Scope};
-use super::{check, delegate, hook, pids, rdt, receivers, shield};
+use super::{check, delegate, hook, pids, rdt, receivers, shared_root, shield};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
 use crate::rootfs::{Plan, Sources, cgroup::Own};
@@ -57,12 +57,23 @@ pub struct Request<'a> {
     pub for_start: bool,
     /// Cgroups may be missing where the caller has no right to them.
     pub rootless_cgroups: bool,
-    /// Systemd makes the cgroup (`--systemd-cgroup`).
-    pub systemd: bool,
+    /// Who makes the cgroup (`--systemd-cgroup`, `--cgroup-manager`).
+    pub cgroups: Manager,
     /// A terminal socket of `run` in the foreground.
     pub console: Option<OwnedFd>,
     /// Its size, where the configuration has none.
     pub console_size: Option<ConsoleSize>,
+}
+
+/// Who makes the cgroup of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manager {
+    /// The runtime, by the cgroup file systems.
+    Runtime,
+    /// Systemd, as a scope.
+    Systemd,
+    /// Nobody: the container stays in the cgroup of its caller, without limits.
+    Nobody,
 }
 
 /// A container that is set up.
@@ -84,6 +95,8 @@ pub struct Guard {
     scope: Option<scope::Saved>,
     /// The container's groups in resctrl.
     pub rdt: Option<rdt::Saved>,
+    /// The record, where the root is a mount of the host.
+    saved: Option<Saved>,
     /// The container's process, or its first stage.
     pub process: Option<OwnedFd>,
     /// Hooks to run when all is undone, once others have run ("continue the
@@ -101,6 +114,7 @@ impl Guard {
             cgroup: None,
             scope: None,
             rdt: None,
+            saved: None,
             process: None,
             poststop: Vec::new(),
             state,
@@ -146,6 +160,9 @@ impl Drop for Guard {
         if let Some(groups) = &self.rdt {
             let _ = groups.remove();
         }
+        if let Some(saved) = &self.saved {
+            let _ = shared_root::remove(saved);
+        }
         let _ = self.dir.remove();
         self.state.status = Status::Stopped;
         hook::run_all("poststop", &self.poststop, &self.state);
@@ -164,10 +181,15 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     let bundle = request.bundle.path()?;
     let permission = permission(&request);
     let config = &request.bundle.read.config;
-    let mut process = config
-        .process
-        .clone()
-        .ok_or_else(|| Error::new("config.json has no process: there is nothing to start"))?;
+    // "process … REQUIRED when start is called" (config.md, "Process").
+    let mut process = match &config.process {
+        Some(process) => process.clone(),
+        None if request.for_start => Process {
+            cwd: "/".to_owned(),
+            ..Process::default()
+        },
+        None => return Err(Error::new(crate::state::NO_PROCESS)),
+    };
     if process.console_size.is_none() {
         process.console_size.clone_from(&request.console_size);
     }
@@ -184,14 +206,17 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     }
     let rdt = rdt::Plan::of(config, &request.id)?;
     let proc = Proc::open()?;
-    let host = Host::detect().context(|| "find the cgroup hierarchies")?;
+    let host = match request.cgroups {
+        Manager::Nobody => Host::default(),
+        _ => Host::detect().context(|| "find the cgroup hierarchies")?,
+    };
     let mut scope = None;
-    let cgroup_path = match request.systemd {
-        true => {
+    let cgroup_path = match request.cgroups {
+        Manager::Systemd => {
             let planned = Scope::plan(&host, config, &request.id, request.rootless_cgroups)?;
             scope.insert(planned).path().clone()
         }
-        false => cgroup_path(config, &request.id)?,
+        Manager::Runtime | Manager::Nobody => cgroup_path(config, &request.id)?,
     };
 
     let dir = Directory::make(request.root, &request.id)?;
@@ -226,6 +251,14 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     }
     let own = own_cgroups(&host, &container.saved.cgroup());
 
+    let shared_root = !namespaces.has(NamespaceKind::Mount) && shared_root::is_needed(config);
+    if shared_root {
+        shared_root::make(&rootfs, |number| {
+            container.saved.root_mount = Some(number);
+            guard.saved = Some(container.saved.clone());
+            dir.save(&container.saved)
+        })?;
+    }
     let filter = Filters::of(request.root).prepare(&request.bundle.read)?;
     let listener = match request.for_start {
         true => Some(listen_at(&dir.start_socket())?),
@@ -243,7 +276,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
         sources,
         host: &host,
         cgroups: &own,
-        mount_namespace: namespaces.has(NamespaceKind::Mount),
+        may_mount: shared_root || namespaces.has(NamespaceKind::Mount),
         new_mount_namespace: namespaces.makes(NamespaceKind::Mount),
         cgroup_namespace: namespaces.has(NamespaceKind::Cgroup),
         user_namespace,
@@ -387,7 +420,7 @@ pub fn cgroup_options(request: &Request<'_>, namespaces: &Namespaces) -> CgroupO
 }
 
 fn permission(request: &Request<'_>) -> Permission {
-    match request.rootless_cgroups {
+    match request.rootless_cgroups || request.cgroups == Manager::Nobody {
         true => Permission::Ignore,
         false => Permission::Require,
     }

@@ -8,6 +8,7 @@ use hako_spec::runtime::{
 };
 use hako_sys::limits::RESOURCES;
 use hako_sys::sched;
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, getrlimit, prlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -60,8 +61,8 @@ pub fn rlimits(limits: &[Rlimit]) -> Result<()> {
     Ok(())
 }
 
-/// Sets the scheduling policy.
-pub fn scheduler(s: &Scheduler) -> Result<()> {
+/// Sets the scheduling policy. `restricted`: the process may not use every CPU.
+pub fn scheduler(s: &Scheduler, restricted: bool) -> Result<()> {
     let policy = match s.policy {
         SchedulerPolicy::Other => 0,
         SchedulerPolicy::Fifo => 1,
@@ -93,6 +94,13 @@ pub fn scheduler(s: &Scheduler) -> Result<()> {
         runtime: s.runtime,
         deadline: s.deadline,
         period: s.period,
+    })
+    .map_err(|e| match e {
+        // sched_setattr(2): the mask of CPUs must include all of the system.
+        Errno::PERM if restricted => Error::new(
+            "operation not permitted: process scheduler can't be used together with AllowedCPUs",
+        ),
+        e => e.into(),
     })
     .context(|| format!("set scheduler {}", s.policy))
 }
@@ -127,7 +135,7 @@ pub fn personality(p: &Personality) -> Result<()> {
 
 /// Sets the NUMA memory policy.
 pub fn memory_policy(p: &MemoryPolicy) -> Result<()> {
-    let mut mode = match p.mode {
+    let mut mode = match p.mode.unwrap_or(MemoryPolicyMode::Default) {
         MemoryPolicyMode::Default => 0,
         MemoryPolicyMode::Preferred => 1,
         MemoryPolicyMode::Bind => 2,
@@ -155,7 +163,7 @@ pub fn memory_policy(p: &MemoryPolicy) -> Result<()> {
             *bits |= 1 << (node % 64);
         }
     }
-    sched::set_memory_policy(mode, &mask).context(|| format!("set memory policy {}", p.mode))
+    sched::set_memory_policy(mode, &mask).context(|| format!("set memory policy {:?}", p.mode))
 }
 
 /// Binds this process to the CPUs of a list such as `0-3,7`.
@@ -166,7 +174,8 @@ pub fn affinity(cpus: &str) -> Result<()> {
     }
     let bits = (0..64).filter(|cpu| set.is_set(*cpu));
     let mask = bits.fold(0u64, |mask, cpu| mask | 1 << cpu);
-    log::debug(&format!("CPU affinity: {mask:#x}"));
+    let pid = std::process::id();
+    log::debug(&format!("nsexec[{pid}]: affinity: {mask:#x}"));
     sched_setaffinity(None, &set).context(|| format!("set CPU affinity {cpus:?}"))
 }
 

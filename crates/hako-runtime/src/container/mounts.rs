@@ -49,6 +49,8 @@ pub fn add(container: &Container, config: &Config) -> Result<()> {
         let setup = Setup {
             root,
             bundle,
+            rootfs: &container.saved.rootfs,
+            user_namespace: is_made(config, NamespaceKind::User),
             host: &host,
             cgroups: &[],
             cgroup_namespace: false,

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use super::apart::Apart;
 use super::bundle::utf8;
 use super::checkpoint::{self, DESCRIPTORS, Dirs, external, external_mounts, field, key, pair};
-use super::launch::{self, Guard, Launched, cgroup_options, cgroup_path, free_cgroup, make_cgroup};
+use super::launch::{
+    self, Guard, Launched, Manager, cgroup_options, cgroup_path, free_cgroup, make_cgroup,
+};
 use super::namespaces::{Namespaces, file};
 use super::{check, console, hook, pids, rdt, receivers};
 use crate::criu::wire::Message;
@@ -37,7 +39,7 @@ pub struct Restored {
 /// Makes the container of `request` out of the files of `from`. On failure
 /// nothing of it is left.
 pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Result<Restored> {
-    if request.systemd {
+    if request.cgroups == Manager::Systemd {
         return Err(Error::new(
             "restore cannot have systemd make the cgroups: leave --systemd-cgroup out",
         ));

@@ -62,6 +62,16 @@ impl Prepared {
         }
     }
 
+    /// The flags of seccomp(2).
+    pub fn flags(&self) -> u64 {
+        let listener = if self.listener.is_some() {
+            NEW_LISTENER
+        } else {
+            0
+        };
+        u64::from(self.program.flags) | listener
+    }
+
     /// What is loaded.
     pub fn program(&self) -> &Program {
         &self.program
@@ -82,11 +92,8 @@ impl Prepared {
             })?,
             None => Vec::new(),
         };
-        let mut flags = u64::from(self.program.flags);
-        if self.listener.is_some() {
-            flags |= NEW_LISTENER;
-        }
-        let notify = install(&self.filters(), flags).context(|| "load the seccomp filter")?;
+        let notify =
+            install(&self.filters(), self.flags()).context(|| "load the seccomp filter")?;
         if let (Some(socket), Some(fd)) = (&self.listener, notify) {
             send_fd(socket.as_fd(), fd.as_fd(), &description)
                 .context(|| "send the seccomp descriptor to its listener")?;

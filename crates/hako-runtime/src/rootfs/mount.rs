@@ -32,6 +32,11 @@ pub struct Setup<'a> {
     pub root: &'a Root,
     /// The bundle: relative sources start here.
     pub bundle: &'a str,
+    /// Where the root lies on the host: a path in there means the place in the
+    /// container.
+    pub rootfs: &'a str,
+    /// The container has a user namespace of its own.
+    pub user_namespace: bool,
     /// The host's cgroup hierarchies.
     pub host: &'a Host,
     /// The container's own cgroups.
@@ -83,7 +88,7 @@ fn one(
     source: Option<&OwnedFd>,
     o: &Options,
 ) -> Result<Option<Late>> {
-    let destination = &mount.destination;
+    let destination = inside(cx.rootfs, &mount.destination).unwrap_or(&mount.destination);
     if o.remount {
         return remount(cx, destination, o);
     }
@@ -100,7 +105,11 @@ fn one(
         }
         let tree = match source {
             Some(tree) => tree.try_clone()?,
-            None => clone_source(cx.bundle, mount, o)?,
+            None => match mount.source.as_deref().and_then(|s| inside(cx.rootfs, s)) {
+                Some(path) => clone_fd(cx.root.handle(path)?.as_fd(), o.recursive_bind)
+                    .context(|| format!("bind source {path} of the container"))?,
+                None => clone_source(cx.bundle, mount, o)?,
+            },
         };
         let is_dir = FileType::from_raw_mode(stat(tree.as_fd())?.st_mode).is_dir();
         let target = if is_dir {
@@ -108,7 +117,7 @@ fn one(
         } else {
             cx.root.make_file(destination, 0o755)?
         };
-        attributes(tree.as_fd(), o)?;
+        bind_attributes(cx, tree.as_fd(), o)?;
         attach(&tree, target.as_fd())?;
         propagate(tree.as_fd(), o)?;
         return Ok(None);
@@ -250,6 +259,39 @@ pub fn attach(tree: &OwnedFd, target: BorrowedFd<'_>) -> rustix::io::Result<()> 
 /// Changes the mount that `tree` refers to.
 pub fn set(tree: BorrowedFd<'_>, recursive: bool, change: Change<'_>) -> Result<()> {
     mount_attr::set(tree, HERE, recursive, change).context(|| "set mount attributes")
+}
+
+/// The place in the container that `path` means, where that is a path of the
+/// host in its root, as runc's callers may write it.
+pub fn inside<'p>(rootfs: &str, path: &'p str) -> Option<&'p str> {
+    match path.strip_prefix(rootfs)? {
+        _ if rootfs == "/" => None,
+        "" => Some("/"),
+        rest => rest.starts_with('/').then_some(rest),
+    }
+}
+
+/// Applies the attributes of a bind mount. One without any has those of its
+/// source; with one, those that are not named are cleared, as runc and crun have
+/// it, but for what the owner of a user namespace could not clear. The times of
+/// access stay as they are until they are spoken of.
+fn bind_attributes(cx: &Setup<'_>, tree: BorrowedFd<'_>, o: &Options) -> Result<()> {
+    if o.set | o.clear == 0 {
+        return attributes(tree, o);
+    }
+    let mut all = o.clone();
+    all.clear |= attr::NOSYMFOLLOW;
+    if !cx.user_namespace {
+        all.clear |= attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
+    }
+    if (o.set | o.clear) & (attr::ATIME | attr::NODIRATIME) != 0 && o.set & attr::NODIRATIME == 0 {
+        all.clear |= attr::NODIRATIME;
+    }
+    if o.set & attr::NODIRATIME != 0 {
+        all.clear |= attr::ATIME;
+    }
+    all.clear &= !(o.set & !attr::ATIME);
+    attributes(tree, &all)
 }
 
 /// Applies the attributes of `o` to a mount, and the recursive ones also to all

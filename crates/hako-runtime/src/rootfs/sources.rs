@@ -49,6 +49,10 @@ impl Sources {
         }
         let container = config.linux.as_ref().filter(|_| user_namespace);
         for m in &config.mounts {
+            if within(rootfs, m) {
+                sources.mounts.push(None);
+                continue;
+            }
             let tree = one(proc, container, bundle, m, user_namespace);
             sources.mounts.push(tree.context(|| mount::title(m))?);
         }
@@ -85,6 +89,14 @@ impl Sources {
     pub fn of(&self, at: usize) -> Option<&OwnedFd> {
         self.mounts.get(at).and_then(Option::as_ref)
     }
+}
+
+/// Whether the source of `m` lies in the container's root: its process finds it
+/// there, with what is mounted before it. To map its ids is up to the runtime.
+fn within(rootfs: &str, m: &Mount) -> bool {
+    let source = m.source.as_deref();
+    source.is_some_and(|source| mount::inside(rootfs, source).is_some())
+        && !idmap::asked(m, &options::parse(&m.options))
 }
 
 /// The source of `m`, if it is a bind mount that is to be opened: always with

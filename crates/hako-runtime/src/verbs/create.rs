@@ -1,5 +1,7 @@
 //! `create`: set a container up, up to its program.
 
+use hako_spec::runtime::validate::Purpose;
+
 use super::wait::own_size;
 use super::{Global, only_id, passed};
 use crate::cli::Args;
@@ -9,14 +11,22 @@ use crate::container::launch::{Launched, Request, launch};
 use crate::error::Result;
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
-    launched(global, args, bundle(global, args)?, true, None).map(|_| 0)
+    launched(
+        global,
+        args,
+        bundle(global, args, Purpose::Create)?,
+        true,
+        None,
+    )
+    .map(|_| 0)
 }
 
 /// The bundle of `create` and `run`; a missing id is told before a bad bundle.
-pub(super) fn bundle(global: &Global, args: &Args) -> Result<Bundle> {
+pub(super) fn bundle(global: &Global, args: &Args, purpose: Purpose) -> Result<Bundle> {
     only_id(args)?;
     let dir = args.path("bundle").unwrap_or_else(|| ".".into());
-    Bundle::open(&dir, args.path("config"), &Filters::of(&global.root))
+    let filters = Filters::of(&global.root);
+    Bundle::open(&dir, args.path("config"), purpose, &filters)
 }
 
 /// The part that `run` shares.
@@ -50,7 +60,7 @@ pub(super) fn asked<'a>(
         passed: passed(args)?,
         for_start,
         rootless_cgroups: global.rootless,
-        systemd: global.systemd,
+        cgroups: global.cgroups,
         console_size: console.as_ref().and_then(|_| own_size()),
         console,
     })

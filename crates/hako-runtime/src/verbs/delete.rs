@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Global, no_more, select};
 use crate::cli::Args;
-use crate::container::{hook, rdt, scope};
+use crate::container::{hook, rdt, scope, shared_root};
 use crate::error::{Context, Error, Kind, Result};
 use crate::log;
 use crate::proc::Identity;
@@ -101,7 +101,11 @@ pub(super) fn remove(container: &Container) -> Result<()> {
         .rdt
         .as_ref()
         .map_or(Ok(()), rdt::Saved::remove);
-    let dir = container.dir.remove();
+    let root = shared_root::remove(&container.saved);
+    let dir = match root {
+        Ok(()) => container.dir.remove(),
+        Err(e) => Err(e),
+    };
     let hooks = &container.saved.excerpt.poststop;
     if !hooks.is_empty() {
         // "If any poststop hook fails, the runtime MUST log a warning, but the

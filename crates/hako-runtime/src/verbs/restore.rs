@@ -1,6 +1,7 @@
 //! `restore`: make a container out of the files of a checkpoint, by CRIU, and
 //! in the foreground wait and delete, as `run`.
 
+use hako_spec::runtime::validate::Purpose;
 use hako_sys::signal;
 
 use super::checkpoint::request;
@@ -16,10 +17,8 @@ use crate::log;
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     check_caller()?;
     let from = request(args)?;
-    let restored = restore(
-        &asked(global, args, bundle(global, args)?, false, None)?,
-        &from,
-    )?;
+    let bundle = bundle(global, args, Purpose::Start)?;
+    let restored = restore(&asked(global, args, bundle, false, None)?, &from)?;
     if args.has("detach") {
         return Ok(0);
     }

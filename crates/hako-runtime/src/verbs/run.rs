@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
+use hako_spec::runtime::validate::Purpose;
 use hako_sys::signal;
 
 use super::create::{bundle, launched};
@@ -14,7 +15,7 @@ use crate::log;
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     let detach = args.has("detach");
-    let bundle = bundle(global, args)?;
+    let bundle = bundle(global, args, Purpose::Start)?;
     let own_console = !detach && args.get("console-socket").is_none() && bundle.wants_terminal();
     let (theirs, ours) = match own_console {
         true => {

@@ -11,7 +11,7 @@ use crate::container::console::connect_to;
 use crate::container::hook;
 use crate::error::{Context, Error, Kind, Result};
 use crate::log;
-use crate::state::Container;
+use crate::state::{Container, NO_PROCESS};
 use crate::sync::{Channel, Message};
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
@@ -26,6 +26,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
                 "container {id} is {status}, not created"
             )));
         }
+    }
+    // "This operation MUST generate an error if process was not set" (runtime.md,
+    // "Start").
+    if container.saved.excerpt.program.is_empty() {
+        return Err(Error::new(NO_PROCESS));
     }
     let path = container.dir.start_socket();
     let socket = connect_to(&path, SocketType::SEQPACKET)

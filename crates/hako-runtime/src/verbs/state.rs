@@ -2,6 +2,7 @@
 //! that runc adds.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use hako_spec::runtime::Status;
 use serde::Serialize;
@@ -11,9 +12,20 @@ use crate::cli::Args;
 use crate::error::Result;
 use crate::state::Container;
 
+/// How long a `create` under way is waited for.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     no_more(args, 1)?;
-    let container = load(global, args)?;
+    let mut container = load(global, args)?;
+    // Callers that wait for a container to appear take the first answer for that
+    // of one that is created; only hooks, and those who wait for them, are to see
+    // another.
+    let asked = Instant::now();
+    while container.status() == Status::Creating && asked.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(1));
+        container = load(global, args)?;
+    }
     let text = serde_json::to_string_pretty(&Described::of(container))?;
     print(&format!("{text}\n"))?;
     Ok(0)

@@ -171,6 +171,61 @@ fn verbs_want_a_container_and_nothing_more() {
 }
 
 #[test]
+fn without_a_process_it_can_be_created_but_not_started() {
+    let b = Bundle::new().edit(|c| {
+        c.as_object_mut().unwrap().remove("process");
+    });
+    assert!(b.run().fails().contains("process: is missing"));
+    b.create().ok();
+    assert!(b.start().fails().contains("has no process"));
+    let state = b.call(&["state", &b.id]).ok();
+    assert!(state.contains("\"status\": \"created\""), "{state}");
+    b.call(&["delete", "--force", &b.id]).ok();
+}
+
+#[test]
+fn without_cgroups_it_stays_where_it_is() {
+    let b = Bundle::sleeper();
+    let dir = b.dir.path().to_str().unwrap();
+    let no = "--cgroup-manager=disabled";
+    b.call(&[no, "run", "-d", "-b", dir, &b.id]).ok();
+    let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert_eq!(of(&b.pid().to_string()), of("self"));
+    assert_eq!(b.exec(&["echo", "in"]).ok(), "in");
+    b.call(&["kill", &b.id, "KILL"]).ok();
+    b.call(&["delete", "--force", &b.id]).ok();
+}
+
+#[test]
+fn debugging_tells_the_stages_by_their_names() {
+    let b = Bundle::sleeper();
+    let stages = |out: &str, own: &[&str]| {
+        for words in own {
+            let line = out.lines().find(|l| l.contains(words));
+            let line = line.unwrap_or_else(|| panic!("{words}: {out}"));
+            assert!(line.starts_with("time=\"") && line.contains(" level=debug msg=\""));
+        }
+    };
+    let dir = b.dir.path().to_str().unwrap();
+    let out = b.call(&["--debug", "run", "-d", "-b", dir, &b.id]);
+    stages(
+        &out.stderr,
+        &[
+            "nsexec container setup",
+            "child process in init()",
+            "init: closing the pipe to signal completion",
+        ],
+    );
+    let out = b.call(&["--debug", "exec", &b.id, "/bin/true"]);
+    stages(&out.stderr, &["setns_init: about to exec"]);
+    let log = b.path("log");
+    let flags = ["--debug", "--log", log.to_str().unwrap()];
+    let out = b.call(&[&flags[..], &["exec", &b.id, "/bin/true"]].concat());
+    assert_eq!(out.stderr, "");
+    stages(&fs::read_to_string(&log).unwrap(), &["setns_init"]);
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     let b = Bundle::new();
     let case = |b: &Bundle, code: i32, words: &[&str]| {

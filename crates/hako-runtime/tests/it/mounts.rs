@@ -60,6 +60,71 @@ fn unknown_options_are_errors() {
 }
 
 #[test]
+fn a_bind_mount_with_options_has_those_alone() {
+    let b = Bundle::sh("grep -E ' /(none|some|dev1) ' /proc/mounts | cut -d' ' -f2,4");
+    let dir = data(&b);
+    let b = b
+        .bind(&dir, "/none", &["bind"])
+        .bind(&dir, "/some", &["bind", "ro", "noexec"])
+        .bind(&dir, "/dev1", &["bind", "dev"]);
+    let script = format!(
+        "mount --bind {0} {0} && mount -o remount,bind,nosuid,nodev,noatime {0} && {1} --root {2} \
+         run -b {3} {4}",
+        dir.display(),
+        BIN,
+        b.records().display(),
+        b.dir.path().display(),
+        b.id
+    );
+    let run = |b: &Bundle| {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "--propagation", "private", "sh", "-ec", &script]);
+        let out = b.finish(command).ok();
+        let words = |at: &str| {
+            let line = out.lines().find(|l| l.starts_with(at)).unwrap();
+            let all = line.split([' ', ',']).skip(1);
+            let own = |w: &&str| ["ro", "nosuid", "nodev", "noexec", "noatime"].contains(w);
+            all.filter(own).collect::<Vec<_>>().join(",")
+        };
+        ["/none", "/some", "/dev1"].map(words)
+    };
+    let [none, some, dev] = run(&b);
+    assert_eq!(none, "nosuid,nodev,noatime");
+    assert_eq!(some, "ro,noexec,noatime");
+    assert_eq!(dev, "noatime");
+    // What the owner of a user namespace could not clear stays.
+    let [none, some, dev] = run(&b.user_namespace());
+    assert_eq!(none, "nosuid,nodev,noatime");
+    assert_eq!(some, "ro,nosuid,nodev,noexec,noatime");
+    assert_eq!(dev, "nosuid,noatime");
+}
+
+#[test]
+fn paths_of_the_host_in_the_root_are_places_in_the_container() {
+    let secret = tempfile::tempdir().unwrap();
+    fs::write(secret.path().join("file"), "host").unwrap();
+    let b = Bundle::sh("cat /there/file; cat /link/file");
+    let dir = data(&b);
+    let root = b.rootfs();
+    fs::create_dir_all(root.join(secret.path().strip_prefix("/").unwrap())).unwrap();
+    std::os::unix::fs::symlink(secret.path(), root.join("away")).unwrap();
+    let inner = root.join(secret.path().strip_prefix("/").unwrap());
+    fs::write(inner.join("file"), "image").unwrap();
+    let b = b
+        .bind(&dir, "/first", &["bind"])
+        // The earlier mount is seen, and the link of the image does not lead out.
+        .bind(
+            &root.join("first"),
+            root.join("there").to_str().unwrap(),
+            &["bind"],
+        )
+        .bind(&root.join("away"), "/link", &["bind"]);
+    assert_eq!(b.run().ok(), "contentimage");
+    assert!(root.join("there").is_dir() && !root.join("tmp/there").exists());
+    assert_eq!(b.user_namespace().run().ok(), "contentimage");
+}
+
+#[test]
 fn rbind_brings_what_is_below_and_bind_does_not() {
     let b = Bundle::sh("ls /with/sub /without/sub; touch /with/sub/x || echo ro");
     let dir = data(&b);

@@ -149,10 +149,50 @@ fn what_would_reach_the_host_is_refused() {
         fs::read_to_string("/proc/sys/kernel/hostname").unwrap(),
         before
     );
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let out = Bundle::new().without_namespace("mount");
-    assert!(out.run().fails().contains("mounts needs a mnt namespace"));
-    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts);
+}
+
+/// Lines of this process' mountinfo below the root of `b`.
+fn mounted(b: &Bundle) -> usize {
+    let all = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let root = b.rootfs();
+    all.lines()
+        .filter(|line| line.contains(root.to_str().unwrap()))
+        .count()
+}
+
+#[test]
+fn mounts_without_a_mount_namespace_go_with_the_container() {
+    let b = Bundle::sh(
+        "test -e /proc/self/status && test -c /dev/null && echo here; cat /proc/timer_list; echo x > /bin/x",
+    )
+    .without_namespace("mount")
+    .edit(|c| c["root"]["readonly"] = json!(true));
+    let out = b.run();
+    assert_eq!(out.stdout, "here\n");
+    assert!(out.stderr.contains("Read-only file system"), "{out:#?}");
+    assert_eq!(mounted(&b), 0);
+    // Nothing was made on the disk below them.
+    assert_eq!(fs::read_dir(b.rootfs().join("dev")).unwrap().count(), 0);
+
+    let mut b = b;
+    b.args(&["/bin/sleep", "1000"]);
+    b.up();
+    assert!(mounted(&b) > 5);
+    b.exec(&["cat", "/proc/self/status"]).ok();
+    b.call(&["delete", "--force", &b.id]).ok();
+    assert_eq!(mounted(&b), 0);
+
+    // Somebody else's mount on the root stays.
+    let b = b.edit(|c| c["process"]["args"] = json!(["/no/such"]));
+    let root = b.rootfs();
+    let mut own = std::process::Command::new("mount");
+    own.arg("--bind").arg(&root).arg(&root);
+    assert!(own.status().unwrap().success());
+    b.run().fails();
+    let left = mounted(&b);
+    let done = std::process::Command::new("umount").arg(&root).status();
+    assert!(done.unwrap().success());
+    assert_eq!(left, 1);
 }
 
 #[test]

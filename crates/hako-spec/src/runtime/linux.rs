@@ -108,7 +108,7 @@ object! {
     /// NUMA memory policy (set_mempolicy(2)).
     pub struct MemoryPolicy {
         /// Mode.
-        pub mode: MemoryPolicyMode = "mode" required,
+        pub mode: Option<MemoryPolicyMode> = "mode",
         /// Nodes, `0-3,7`.
         pub nodes: Option<String> = "nodes",
         /// Mode flags.

@@ -217,17 +217,17 @@ fn wrong_values_are_named() {
         (
             "/process/ioPriority/class",
             json!("X"),
-            "unknown I/O priority class \"X\"",
+            "invalid I/O priority class \"X\"",
         ),
         (
             "/process/scheduler/policy",
             json!("X"),
-            "at `process.scheduler.policy`: unknown scheduling policy \"X\"",
+            "at `process.scheduler.policy`: invalid scheduling policy \"X\"",
         ),
         (
             "/process/scheduler/flags/1",
             json!("X"),
-            "at `process.scheduler.flags[1]`: unknown scheduler flag",
+            "at `process.scheduler.flags[1]`: invalid scheduler flag",
         ),
         (
             "/process/oomScoreAdj",
@@ -237,12 +237,12 @@ fn wrong_values_are_named() {
         (
             "/linux/namespaces/2/type",
             json!("net"),
-            "at `linux.namespaces[2].type`: unknown namespace type \"net\"",
+            "at `linux.namespaces[2].type`: invalid namespace type \"net\"",
         ),
         (
             "/linux/seccomp/defaultAction",
             json!("ALLOW"),
-            "unknown seccomp action \"ALLOW\"",
+            "invalid seccomp action \"ALLOW\"",
         ),
         (
             "/linux/seccomp/syscalls/0/action",
@@ -252,7 +252,7 @@ fn wrong_values_are_named() {
         (
             "/linux/seccomp/syscalls/0/args/0/op",
             json!("=="),
-            "unknown seccomp operator \"==\"",
+            "invalid seccomp operator \"==\"",
         ),
         (
             "/linux/seccomp/syscalls/0/args/0/value",
@@ -262,17 +262,17 @@ fn wrong_values_are_named() {
         (
             "/linux/seccomp/architectures/0",
             json!("x86"),
-            "unknown seccomp architecture \"x86\"",
+            "invalid seccomp architecture \"x86\"",
         ),
         (
             "/linux/seccomp/flags/0",
             json!("X"),
-            "unknown seccomp flag \"X\"",
+            "invalid seccomp flag \"X\"",
         ),
         (
             "/linux/devices/0/type",
             json!("d"),
-            "unknown device type \"d\"",
+            "invalid device type \"d\"",
         ),
         (
             "/linux/devices/0/fileMode",
@@ -282,17 +282,17 @@ fn wrong_values_are_named() {
         (
             "/linux/personality/domain",
             json!("BSD"),
-            "unknown personality domain \"BSD\"",
+            "invalid personality domain \"BSD\"",
         ),
         (
             "/linux/memoryPolicy/mode",
             json!("X"),
-            "unknown memory policy mode \"X\"",
+            "invalid memory policy mode \"X\"",
         ),
         (
             "/linux/memoryPolicy/flags/0",
             json!("X"),
-            "unknown memory policy flag \"X\"",
+            "invalid memory policy flag \"X\"",
         ),
         (
             "/linux/resources/memory/limit",

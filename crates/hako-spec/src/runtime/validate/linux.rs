@@ -1,6 +1,6 @@
 //! The rules of config-linux.md.
 
-use super::process::is_number_list;
+use super::process::{is_number_list, number_list_len};
 use super::{Problems, unique};
 use crate::runtime::{
     Device, DeviceKind, IntelRdt, Linux, MemoryPolicy, MemoryPolicyMode, NamespaceKind, Resources,
@@ -433,24 +433,27 @@ fn intel_rdt(found: &mut Problems, rdt: &IntelRdt) {
 
 fn memory_policy(found: &mut Problems, policy: &MemoryPolicy) {
     let section = "config-linux.md \"Memory policy\"";
-    let path = "linux.memoryPolicy.nodes";
-    if policy
-        .nodes
-        .as_deref()
-        .is_some_and(|nodes| !is_number_list(nodes))
-    {
-        found.add(path, "is not a list of numbers and ranges", section);
-    }
-    let message = match (policy.mode, policy.nodes.is_some()) {
-        (MemoryPolicyMode::Default | MemoryPolicyMode::Local, true) => "must be absent with",
+    let Some(mode) = policy.mode else {
+        let message = "is missing: invalid memory policy mode";
+        found.add("linux.memoryPolicy.mode", message, section);
+        return;
+    };
+    let nodes = policy.nodes.as_deref();
+    let message = match (mode, nodes.map(number_list_len)) {
+        (_, Some(None)) => {
+            "invalid memory policy node: it is not a list of numbers and ranges".to_owned()
+        }
+        (MemoryPolicyMode::Default | MemoryPolicyMode::Local, Some(Some(count))) => {
+            format!("must be absent: {mode} mode requires 0 nodes but got {count}")
+        }
         (
             MemoryPolicyMode::Bind
             | MemoryPolicyMode::Interleave
             | MemoryPolicyMode::WeightedInterleave
             | MemoryPolicyMode::PreferredMany,
-            false,
-        ) => "is needed with",
+            None,
+        ) => format!("is needed with {mode}"),
         _ => return,
     };
-    found.add(path, format!("{message} {}", policy.mode), section);
+    found.add("linux.memoryPolicy.nodes", message, section);
 }

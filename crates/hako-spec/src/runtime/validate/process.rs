@@ -155,20 +155,20 @@ fn scheduler(found: &mut Problems, scheduler: &Scheduler, path: &str) {
 
 /// `0-3,7`, the kernel's list format without its strides.
 pub(super) fn is_number_list(text: &str) -> bool {
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-        if digits {
-            text.parse::<u32>().ok()
-        } else {
-            None
-        }
+    number_list_len(text).is_some()
+}
+
+/// How many numbers such a list has; `None` where it is none.
+pub(super) fn number_list_len(text: &str) -> Option<u64> {
+    let number = |text: &str| match text.bytes().all(|c| c.is_ascii_digit()) {
+        true => text.parse::<u32>().ok(),
+        false => None,
     };
-    text.split(',')
-        .all(|part| match part.trim().split_once('-') {
-            None => number(part.trim()).is_some(),
-            Some((first, last)) => match (number(first), number(last)) {
-                (Some(first), Some(last)) => first <= last,
-                _ => false,
-            },
-        })
+    let mut len = 0;
+    for part in text.split(',') {
+        let part = part.trim();
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        len += u64::from(number(last)?.checked_sub(number(first)?)?) + 1;
+    }
+    Some(len)
 }
