@@ -177,18 +177,21 @@ impl Cgroup {
         Self::assemble(v1, v2)
     }
 
-    /// This cgroup with the one at `path` below it in its place, in the
+    /// This cgroup with the one at `path` below it (or itself) in its place, in the
     /// hierarchies of `controllers` (`cpu,memory`), where it must exist, or
     /// else wherever it does.
-    pub fn descend(mut self, controllers: Option<&str>, path: &CgroupPath) -> Result<Self> {
+    pub fn descend(mut self, controllers: Option<&str>, path: Option<&CgroupPath>) -> Result<Self> {
         let mut missing = None;
         let mut found = false;
         for place in self.places_mut() {
             if controllers.is_some_and(|list| !list.split(',').any(|c| place.has(c))) {
                 continue;
             }
-            let path = format!("{}{path}", place.path);
-            let below = Place::new(place.controllers.clone(), path, place.kind);
+            let mut below = place.path.clone();
+            if let Some(path) = path {
+                below.push_str(path.as_str());
+            }
+            let below = Place::new(place.controllers.clone(), below, place.kind);
             match below.dir() {
                 Err(e) if e.is_missing() && controllers.is_none() => missing = Some(e),
                 Err(e) => return Err(e),

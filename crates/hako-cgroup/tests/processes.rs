@@ -170,7 +170,7 @@ fn kills_all(host: Host) {
     }
     let inner = CgroupPath::parse("inner").unwrap();
     let inner = Cgroup::at(&group.host, &group.path)
-        .descend(None, &inner)
+        .descend(None, Some(&inner))
         .unwrap();
     let (deep, _fd) = spawn(&inner.join().unwrap(), sleep_long);
     let join = group.cgroup.join().unwrap();

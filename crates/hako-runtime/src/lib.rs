@@ -80,7 +80,7 @@ fn runtime(program: &str, arguments: impl Iterator<Item = OsString>) -> u8 {
     };
     let text = match help {
         Some(verb) => Some(cli::help(program, verb)),
-        None => (args.verb.is_empty() && args.has("version")).then(version),
+        None => (args.verb.is_empty() && args.has("version")).then(|| version(program)),
     };
     if let Some(text) = text {
         use std::io::Write as _;
@@ -101,9 +101,9 @@ fn runtime(program: &str, arguments: impl Iterator<Item = OsString>) -> u8 {
 }
 
 /// As `runc --version` prints it; engines read the "spec" line.
-fn version() -> String {
+fn version(program: &str) -> String {
     format!(
-        "hako-runtime version {}\nspec: {}\n",
+        "{program} version {}\nspec: {}\n",
         env!("CARGO_PKG_VERSION"),
         hako_spec::runtime::VERSION
     )

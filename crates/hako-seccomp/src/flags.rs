@@ -17,8 +17,13 @@ pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 /// listener (there is one thread when the filter is installed, so nothing is
 /// lost), and WAIT_KILLABLE_RECV without one (where it means nothing).
 pub(crate) fn of(profile: &Seccomp, has_notify: bool) -> u32 {
-    let mut flags = 0;
-    for flag in &profile.flags {
+    // A profile that does not speak of flags leaves speculation alone, as runc and
+    // crun have it: what it would cost to hinder it was never asked for.
+    let mut flags = match profile.flags {
+        None => SPEC_ALLOW,
+        Some(_) => 0,
+    };
+    for flag in profile.flags.iter().flatten() {
         flags |= match flag {
             SeccompFlag::Tsync => TSYNC,
             SeccompFlag::Log => LOG,

@@ -329,6 +329,11 @@ fn flags_listener_and_unknown_names() {
     assert!(!program.has_notify);
     assert_eq!(program.flags, flags::TSYNC | flags::LOG | flags::SPEC_ALLOW);
     assert!(program.instructions.len() < 10);
+    // Not to speak of flags is another thing than to have none.
+    for (asked, wanted) in [(None, flags::SPEC_ALLOW), (Some(Vec::new()), 0)] {
+        quiet.flags = asked;
+        assert_eq!(compile(&quiet, Arch::X86_64).unwrap().flags, wanted);
+    }
 }
 
 #[test]

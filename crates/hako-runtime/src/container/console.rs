@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use hako_spec::runtime::Process;
 use rustix::fs::{FileType, Mode, OFlags, Uid, makedev};
@@ -58,7 +59,7 @@ impl Recipient {
     /// a pair whose other end this program holds.
     pub fn of(path: Option<&Path>, ours: Option<OwnedFd>) -> Result<Option<Self>> {
         if let Some(path) = path {
-            let socket = connect_to(path, SocketType::STREAM)
+            let socket = connect_patiently(path)
                 .context(|| format!("console socket {}", path.display()))?;
             return Ok(Some(Recipient {
                 socket,
@@ -71,6 +72,21 @@ impl Recipient {
         }))
     }
 }
+
+/// As [`connect_to`], for a listener whose caller has started it and this program
+/// side by side: it may not have got that far.
+fn connect_patiently(path: &Path) -> Result<OwnedFd> {
+    let asked = Instant::now();
+    loop {
+        match connect_to(path, SocketType::STREAM) {
+            Err(_) if asked.elapsed() < PATIENCE => std::thread::sleep(PATIENCE / 50),
+            other => return other,
+        }
+    }
+}
+
+/// How long a listener may take to appear.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 impl AsFd for Recipient {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -109,10 +109,15 @@ pub fn start(
             Some((controllers, path)) => (Some(controllers), path),
             None => (None, sub.as_str()),
         };
-        let below =
-            CgroupPath::parse(path).context(|| format!("--cgroup {sub}: bad sub cgroup path"))?;
+        let below = match path.trim_matches('/') {
+            "" => None,
+            _ => Some(
+                CgroupPath::parse(path)
+                    .context(|| format!("--cgroup {sub}: bad sub cgroup path"))?,
+            ),
+        };
         cgroup = cgroup
-            .descend(controllers, &below)
+            .descend(controllers, below.as_ref())
             .context(|| format!("--cgroup {sub}: adding pid of the process"))?;
     }
     let mut join = cgroup.join().context(|| "open the container's cgroup")?;

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use hako_seccomp::flags::WAIT_KILLABLE_RECV;
+use hako_seccomp::flags::{TSYNC, WAIT_KILLABLE_RECV};
 use hako_seccomp::{Instruction, Program};
 use hako_spec::runtime::{Arch, ProcessState, Seccomp, State};
 use hako_sys::seccomp::{Filter, NEW_LISTENER, install};
@@ -62,14 +62,13 @@ impl Prepared {
         }
     }
 
-    /// The flags of seccomp(2).
+    /// The flags of seccomp(2). There are no other threads to load it into.
     pub fn flags(&self) -> u64 {
-        let listener = if self.listener.is_some() {
-            NEW_LISTENER
-        } else {
-            0
+        let listener = match self.listener {
+            Some(_) => NEW_LISTENER,
+            None => 0,
         };
-        u64::from(self.program.flags) | listener
+        u64::from(self.program.flags & !TSYNC) | listener
     }
 
     /// What is loaded.

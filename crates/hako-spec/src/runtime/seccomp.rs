@@ -10,7 +10,7 @@ object! {
         /// Architectures beside the native one.
         pub architectures: Vec<Arch> = "architectures",
         /// Flags of seccomp(2).
-        pub flags: Vec<SeccompFlag> = "flags",
+        pub flags: Option<Vec<SeccompFlag>> = "flags",
         /// Socket that gets the notification descriptor.
         pub listener_path: Option<String> = "listenerPath",
         /// Opaque text for that socket's owner.
