@@ -11,8 +11,6 @@ use crate::host::{Host, Mode};
 use crate::path::CgroupPath;
 use crate::resources;
 
-/// Controllers of version 2 that every container gets, for its statistics.
-const WANTED: [&str; 4] = ["cpu", "io", "memory", "pids"];
 /// Controllers of version 2 that a threaded cgroup can have.
 const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
 
@@ -290,11 +288,13 @@ fn has_all(dir: &Dir, needed: &[String]) -> Result<bool> {
 
 /// Enables controllers of version 2 from the root down to the parent of the
 /// container's directory: those that a limit needs, and on a host with version
-/// 2 alone those that every container has.
+/// 2 alone all that there are, for statistics and for what a container that
+/// owns its cgroup makes below.
 fn hand_down(mode: Mode, by: By, root: &Dir, path: &CgroupPath, needed: &[String]) -> Result<()> {
     let mut wanted = needed.to_vec();
     if mode == Mode::V2 && by == By::Us {
-        wanted.extend(WANTED.map(str::to_owned));
+        let all = root.read("cgroup.controllers")?;
+        wanted.extend(all.split_whitespace().map(str::to_owned));
     }
     wanted.sort_unstable();
     wanted.dedup();

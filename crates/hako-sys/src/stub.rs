@@ -300,9 +300,11 @@ mod tests {
         let program = format!("/proc/self/fd/{}", stub.as_raw_fd());
         let mut child = Command::new(program).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
-        let exe = std::fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
-        assert!(exe.to_string_lossy().contains("runc_cloned"), "{exe:?}");
+        let exe = std::fs::read_link(format!("/proc/{}/exe", child.id()));
+        // Or it would go on for ever.
         child.kill().unwrap();
         child.wait().unwrap();
+        let exe = exe.unwrap();
+        assert!(exe.to_string_lossy().contains("runc_cloned"), "{exe:?}");
     }
 }

@@ -59,8 +59,8 @@ impl Recipient {
     /// a pair whose other end this program holds.
     pub fn of(path: Option<&Path>, ours: Option<OwnedFd>) -> Result<Option<Self>> {
         if let Some(path) = path {
-            let socket = connect_patiently(path)
-                .context(|| format!("console socket {}", path.display()))?;
+            let socket =
+                connect_patiently(path).context(|| format!("console socket {}", path.display()))?;
             return Ok(Some(Recipient {
                 socket,
                 ourselves: false,

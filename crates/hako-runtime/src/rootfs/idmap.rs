@@ -7,9 +7,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hako_spec::runtime::{IdMapping, Linux, Mount};
+use hako_spec::runtime::{IdMapping, Linux, Mount, NamespaceKind};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
 use hako_sys::mount_attr::{self, Change, attr};
+use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::mount::{HERE, clone_fd};
@@ -24,8 +25,8 @@ pub fn asked(mount: &Mount, o: &Options) -> bool {
 }
 
 /// Maps the detached copy `tree` of the source of `mount`: by the mount's own
-/// mappings or else by those of the user namespace of `container`, if it has
-/// one.
+/// mappings or else by those of the user namespace that `container` makes or
+/// joins, if it has one.
 pub fn apply(
     proc: &Proc,
     container: Option<&Linux>,
@@ -45,12 +46,19 @@ pub fn apply(
         Some(container) if own.uid_mappings.is_empty() => container,
         _ => &own,
     };
-    if map.uid_mappings.is_empty() {
-        return Err(Error::new(
-            "an id-mapped mount needs uidMappings and gidMappings, its own or the container's",
-        ));
-    }
-    let userns = namespace(proc, map)?;
+    let joined = container.and_then(|c| c.namespace(NamespaceKind::User));
+    let userns = match joined.and_then(|n| n.path.as_deref()) {
+        _ if !map.uid_mappings.is_empty() => namespace(proc, map)?,
+        Some(path) => {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty()).context(|| path.to_owned())?
+        }
+        None => {
+            return Err(Error::new(
+                "an id-mapped mount needs uidMappings and gidMappings, its own or the container's",
+            ));
+        }
+    };
     let change = Change {
         set: attr::IDMAP,
         userns: Some(userns.as_fd()),

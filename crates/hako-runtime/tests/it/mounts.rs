@@ -276,6 +276,18 @@ fn mounts_are_mapped() {
     // By the container's own mapping, root of the host is root inside.
     let b = bound(Bundle::sh(look).user_namespace(), &["bind", "idmap"]);
     assert_eq!(b.run().ok(), "0:0");
+    // By that of a user namespace that is joined.
+    let other = Bundle::sleeper().user_namespace();
+    other.up();
+    let path = format!("/proc/{}/ns/user", other.pid());
+    let b = bound(Bundle::sh(look).user_namespace(), &["bind", "idmap"])
+        .namespace("user", Some(&path))
+        .edit(|c| {
+            for map in ["uidMappings", "gidMappings"] {
+                c["linux"].as_object_mut().unwrap().remove(map);
+            }
+        });
+    assert_eq!(b.run().ok(), "0:0");
     // By a mapping in the option, also relative to the container's.
     let text = "idmap=uids=5-5-1#0-70-2;gids=0-71-2";
     assert_eq!(bound(Bundle::sh(look), &["bind", text]).run().ok(), "70:71");
