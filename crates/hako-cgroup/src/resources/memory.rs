@@ -189,30 +189,31 @@ fn v2(dir: &Dir, m: &Memory) -> Result<()> {
 }
 
 /// `checkBeforeUpdate`: version 1's kernel refuses a limit below the usage by
-/// itself, version 2's would call the OOM killer.
+/// itself, version 2's would call the OOM killer. `swap` is memory and swap
+/// together.
 fn check_usage(dir: &Dir, limit: i64, swap: i64) -> Result<()> {
-    let refuse = |field, limit: u64, usage| {
+    let refuse = |field, what, limit, usage| {
         Err(Error::invalid(
             field,
-            format!("{limit} is below the current usage {usage}"),
+            format!("{limit}: rejecting {what} limit below the current usage {usage}"),
         ))
     };
-    if limit > 0 {
-        let usage = dir.read_number("memory.current")?;
-        if limit.unsigned_abs() < usage {
-            return refuse("memory.limit", limit.unsigned_abs(), usage);
-        }
+    if limit <= 0 && swap <= 0 {
+        return Ok(());
     }
-    if let Ok(Some(swap)) = swap_max(swap, limit)
-        && swap > 0
-    {
-        let usage = match dir.read_number("memory.swap.current") {
+    let memory = dir.read_number("memory.current")?;
+    if swap > 0 {
+        let swapped = match dir.read_number("memory.swap.current") {
             Err(e) if e.is_missing() => 0,
             other => other?,
         };
+        let usage = memory.saturating_add(swapped);
         if swap.unsigned_abs() < usage {
-            return refuse("memory.swap", swap.unsigned_abs(), usage);
+            return refuse("memory.swap", "memory+swap", swap, usage);
         }
+    }
+    if limit > 0 && limit.unsigned_abs() < memory {
+        return refuse("memory.limit", "memory", limit, memory);
     }
     Ok(())
 }
@@ -277,7 +278,10 @@ mod tests {
         let e = fake
             .apply(r#"{"memory":{"limit":500,"checkBeforeUpdate":true}}"#)
             .unwrap_err();
-        assert_eq!(chain(&e), "memory.limit 500 is below the current usage 600");
+        assert_eq!(
+            chain(&e),
+            "memory.limit 500: rejecting memory limit below the current usage 600"
+        );
         for field in ["swappiness", "kernel", "kernelTCP"] {
             let json = format!(r#"{{"memory":{{"{field}":3}}}}"#);
             assert!(fake.apply(&json).is_err(), "{field}");
