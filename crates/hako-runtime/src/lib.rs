@@ -100,11 +100,13 @@ fn runtime(program: &str, arguments: impl Iterator<Item = OsString>) -> u8 {
     }
 }
 
-/// As `runc --version` prints it; engines read the "spec" line.
+/// As `runc --version` prints it; engines read the "spec" line. `HAKO_COMMIT` in
+/// the environment of the build tells of which sources it is.
 fn version(program: &str) -> String {
     format!(
-        "{program} version {}\nspec: {}\n",
+        "{program} version {}\ncommit: {}\nspec: {}\n",
         env!("CARGO_PKG_VERSION"),
+        option_env!("HAKO_COMMIT").unwrap_or("unknown"),
         hako_spec::runtime::VERSION
     )
 }

@@ -118,7 +118,7 @@ pub fn start(
         };
         cgroup = cgroup
             .descend(controllers, below.as_ref())
-            .context(|| format!("--cgroup {sub}: adding pid of the process"))?;
+            .context(|| format!("--cgroup {sub}: adding pid of the process to cgroups"))?;
     }
     let mut join = cgroup.join().context(|| "open the container's cgroup")?;
     let state = container.state(Status::Running);

@@ -517,6 +517,9 @@ pub fn not_forked(errno: Errno) -> Error {
             "make the container's process: the way from this process' cgroup to the container's \
              leads through one that belongs to others"
         }
+        Errno::BUSY => {
+            "make the container's process: adding pid of it to cgroups that hand controllers down"
+        }
         Errno::AGAIN => "make the container's process: the limit of processes is reached",
         _ => "make the container's process",
     })

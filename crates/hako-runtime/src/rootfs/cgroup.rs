@@ -71,7 +71,10 @@ fn directory(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
 /// One hierarchy: a new mount that the cgroup namespace roots at the
 /// container's group, or without such a namespace a bind mount of the group.
 fn hierarchy(cx: &Setup<'_>, own: Option<&Own>, o: &Options, target: BorrowedFd<'_>) -> Result<()> {
-    if cx.cgroup_namespace || own.is_none() {
+    // Whoever shares the host's view of version 2 sees all of it, as with runc and
+    // crun; of version 1, where a mount is not needed for that, the own groups.
+    let whole = cx.host.mode() == Some(Mode::V2);
+    if cx.cgroup_namespace || own.is_none() || whole {
         let (kind, data) = match own.and_then(|own| own.hierarchy.as_deref()) {
             None => ("cgroup2", Vec::new()),
             Some(named) => ("cgroup", v1_data(named)),

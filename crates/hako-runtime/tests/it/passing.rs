@@ -254,7 +254,9 @@ fn version_help_spec_and_features() {
     let b = Bundle::new();
     let text = b.call(&["--version"]).ok();
     assert!(
-        text.starts_with("hako-runtime version ") && text.contains("\nspec: 1."),
+        text.starts_with("hako-runtime version ")
+            && text.contains("\nspec: 1.")
+            && text.contains("\ncommit: "),
         "{text}"
     );
     assert!(b.call(&["--help"]).ok().contains("features"));
