@@ -120,7 +120,13 @@ pub fn start(
             .descend(controllers, below.as_ref())
             .context(|| format!("--cgroup {sub}: adding pid of the process to cgroups"))?;
     }
-    let mut join = cgroup.join().context(|| "open the container's cgroup")?;
+    let mut join = match cgroup.join() {
+        // The container has moved elsewhere and its cgroup was removed.
+        Err(e) if e.is_missing() && request.sub_cgroups.is_empty() => {
+            first_process_cgroup(container)?
+        }
+        other => other.context(|| "open the container's cgroup")?,
+    };
     let state = container.state(Status::Running);
     let filter = Filters::of(root).prepare(read)?;
     let console = Recipient::of(request.console_socket.as_deref(), request.console.take())?;

@@ -100,12 +100,10 @@ fn process(args: &Args, config: &Config) -> Result<Process> {
     Ok(p)
 }
 
-/// The cgroups below the container's; `/` is the container's own.
+/// The cgroups below the container's; `/` is the container's own, and no other
+/// one in its place.
 fn sub_cgroups(args: &Args) -> Vec<String> {
-    args.all("cgroup")
-        .filter(|path| !path.trim_matches('/').is_empty())
-        .map(str::to_owned)
-        .collect()
+    args.all("cgroup").map(str::to_owned).collect()
 }
 
 fn label(p: &mut Process, args: &Args) {

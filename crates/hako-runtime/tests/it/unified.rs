@@ -456,3 +456,25 @@ fn limits_that_hold() {
     b.call(&["delete", &b.id]).ok();
     assert!(!group.0.exists());
 }
+
+#[test]
+#[ignore = "needs cgroup v2 alone: cargo xtask vm-test"]
+fn exec_finds_a_container_that_has_left_its_cgroup() {
+    let b = Bundle::sleeper().without_namespace("cgroup");
+    b.up();
+    let elsewhere = format!("/sys/fs/cgroup/{}-elsewhere", b.id);
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(format!("{elsewhere}/cgroup.procs"), b.pid().to_string()).unwrap();
+    // Systemd may have removed it by itself.
+    let _ = fs::remove_dir(format!("/sys/fs/cgroup{}", b.cgroup));
+    let seen = b.exec(&["cat", "/proc/self/cgroup"]).ok();
+    assert_eq!(seen, format!("0::/{}-elsewhere", b.id));
+    // Its own, and no other one in its place, is not there any more.
+    let out = b.call(&["exec", "--cgroup", "/", &b.id, "/bin/true"]);
+    assert!(
+        out.fails().contains("no such file or directory"),
+        "{out:#?}"
+    );
+    b.call(&["delete", "--force", &b.id]).ok();
+    fs::remove_dir(&elsewhere).unwrap();
+}
