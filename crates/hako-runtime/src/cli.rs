@@ -187,21 +187,8 @@ pub fn help(program: &str, verb: &str) -> String {
             "NAME:\n   {program} - Open Container Initiative runtime\n\nUSAGE:\n   {program} [OPTION…] COMMAND [ARG…]\n\nCOMMANDS:\n"
         ),
     };
-    let flags = |own: bool| {
-        let mut lines = String::new();
-        for f in FLAGS {
-            if f.verbs.contains(&verb) != own || !own && !f.verbs.is_empty() {
-                continue;
-            }
-            let short = f.short.map_or("    ".to_owned(), |c| format!("-{c}, "));
-            let value = f.value.map_or(String::new(), |v| format!(" {v}"));
-            let name = f.name.strip_suffix("-spec").unwrap_or(f.name);
-            lines += &format!("   {short}--{:<28} {}\n", format!("{name}{value}"), f.help);
-        }
-        lines
-    };
     match own {
-        Some(_) => text += &flags(true),
+        Some(_) => text.extend(FLAGS.iter().filter(|f| f.verbs.contains(&verb)).map(line)),
         None => {
             for v in VERBS {
                 let call = format!("{} {}", v.name, v.arguments);
@@ -210,8 +197,15 @@ pub fn help(program: &str, verb: &str) -> String {
         }
     }
     text += "\nGLOBAL OPTIONS:\n";
-    text += &flags(false);
+    text.extend(FLAGS.iter().filter(|f| f.verbs.is_empty()).map(line));
     text
+}
+
+fn line(f: &Flag) -> String {
+    let short = f.short.map_or("    ".to_owned(), |c| format!("-{c}, "));
+    let value = f.value.map_or(String::new(), |v| format!(" {v}"));
+    let name = f.name.strip_suffix("-spec").unwrap_or(f.name);
+    format!("   {short}--{:<28} {}\n", format!("{name}{value}"), f.help)
 }
 
 #[cfg(test)]

@@ -32,5 +32,5 @@ pub mod restore;
 pub mod scope;
 pub mod seccomp;
 pub mod shared_root;
-mod shield;
+pub mod shield;
 pub mod userns;

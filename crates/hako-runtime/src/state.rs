@@ -304,9 +304,14 @@ impl Container {
         Ok((path, text))
     }
 
+    /// Whether its process is still to come.
+    pub fn is_creating(&self) -> bool {
+        self.saved.pid == 0
+    }
+
     /// The container's status now.
     pub fn status(&self) -> Status {
-        if self.saved.pid == 0 {
+        if self.is_creating() {
             return Status::Creating;
         }
         if !self.alive() {

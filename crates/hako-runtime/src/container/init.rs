@@ -216,19 +216,10 @@ impl Init<'_> {
         self.sysctls()?;
         let in_directory = change_directory(&root, &self.process.cwd)?;
         let report = self.reporting(channel);
-        let program = match self.config.process.is_some() {
-            true => {
-                let filter = self.filter;
-                Some(Program::prepare(
-                    self.process,
-                    &root,
-                    self.passed,
-                    filter,
-                    report,
-                )?)
-            }
-            false => None,
-        };
+        let process = self.config.process.as_ref();
+        let program = process
+            .map(|_| Program::prepare(self.process, &root, self.passed, self.filter, report))
+            .transpose()?;
         let sets = identity::Sets::of(self.process)?;
         if let Some(console) = console {
             console.take()?;

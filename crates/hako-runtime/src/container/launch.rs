@@ -95,8 +95,8 @@ pub struct Guard {
     scope: Option<scope::Saved>,
     /// The container's groups in resctrl.
     pub rdt: Option<rdt::Saved>,
-    /// The record, where the root is a mount of the host.
-    saved: Option<Saved>,
+    /// The root and its mount, where that is one of the host.
+    root: Option<(String, u64)>,
     /// The container's process, or its first stage.
     pub process: Option<OwnedFd>,
     /// Hooks to run when all is undone, once others have run ("continue the
@@ -114,7 +114,7 @@ impl Guard {
             cgroup: None,
             scope: None,
             rdt: None,
-            saved: None,
+            root: None,
             process: None,
             poststop: Vec::new(),
             state,
@@ -160,8 +160,8 @@ impl Drop for Guard {
         if let Some(groups) = &self.rdt {
             let _ = groups.remove();
         }
-        if let Some(saved) = &self.saved {
-            let _ = shared_root::remove(saved);
+        if let Some((rootfs, mount)) = &self.root {
+            let _ = shared_root::remove(rootfs, *mount);
         }
         let _ = self.dir.remove();
         self.state.status = Status::Stopped;
@@ -255,7 +255,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     if shared_root {
         shared_root::make(&rootfs, |number| {
             container.saved.root_mount = Some(number);
-            guard.saved = Some(container.saved.clone());
+            guard.root = Some((rootfs.clone(), number));
             dir.save(&container.saved)
         })?;
     }

@@ -135,7 +135,8 @@ pub fn personality(p: &Personality) -> Result<()> {
 
 /// Sets the NUMA memory policy.
 pub fn memory_policy(p: &MemoryPolicy) -> Result<()> {
-    let mut mode = match p.mode.unwrap_or(MemoryPolicyMode::Default) {
+    let named = p.mode.unwrap_or(MemoryPolicyMode::Default);
+    let mut mode = match named {
         MemoryPolicyMode::Default => 0,
         MemoryPolicyMode::Preferred => 1,
         MemoryPolicyMode::Bind => 2,
@@ -163,7 +164,7 @@ pub fn memory_policy(p: &MemoryPolicy) -> Result<()> {
             *bits |= 1 << (node % 64);
         }
     }
-    sched::set_memory_policy(mode, &mask).context(|| format!("set memory policy {:?}", p.mode))
+    sched::set_memory_policy(mode, &mask).context(|| format!("set memory policy {named}"))
 }
 
 /// Binds this process to the CPUs of a list such as `0-3,7`.

@@ -56,16 +56,7 @@ impl Namespaces {
             let kind = namespace.kind;
             match namespace.path.as_deref().filter(|p| !p.is_empty()) {
                 None => plan.new |= flag(kind),
-                Some(path) => {
-                    let open = || -> Result<OwnedFd> {
-                        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-                        let fd = rustix::fs::open(path, flags, Mode::empty())?;
-                        check(&fd, kind)?;
-                        Ok(fd)
-                    };
-                    let fd = open().context(|| format!("{} namespace {path}", file(kind)))?;
-                    plan.join.push((kind, fd));
-                }
+                Some(path) => plan.join.push((kind, open(path, kind)?)),
             }
         }
         Ok(plan)
@@ -124,6 +115,17 @@ impl Namespaces {
         }
         Ok(user.is_some())
     }
+}
+
+/// Opens the namespace of this kind at `path`.
+pub fn open(path: &str, kind: NamespaceKind) -> Result<OwnedFd> {
+    let open = || -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        check(&fd, kind)?;
+        Ok(fd)
+    };
+    open().context(|| format!("{} namespace {path}", file(kind)))
 }
 
 /// "The runtime MUST generate an error if path is not associated with a

@@ -6,7 +6,7 @@ use std::path::Path;
 use hako_seccomp::flags::{TSYNC, WAIT_KILLABLE_RECV};
 use hako_seccomp::{Instruction, Program};
 use hako_spec::runtime::{Arch, ProcessState, Seccomp, State};
-use hako_sys::seccomp::{Filter, NEW_LISTENER, install};
+use hako_sys::seccomp::{Filter, install};
 use rustix::net::SocketType;
 
 use super::console::{connect_to, send_fd};
@@ -64,11 +64,7 @@ impl Prepared {
 
     /// The flags of seccomp(2). There are no other threads to load it into.
     pub fn flags(&self) -> u64 {
-        let listener = match self.listener {
-            Some(_) => NEW_LISTENER,
-            None => 0,
-        };
-        u64::from(self.program.flags & !TSYNC) | listener
+        u64::from(self.program.flags & !TSYNC)
     }
 
     /// What is loaded.

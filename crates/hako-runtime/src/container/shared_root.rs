@@ -14,16 +14,15 @@ use rustix::mount::UnmountFlags;
 use crate::error::{Context, Error, Result};
 use crate::rootfs::mount;
 use crate::rootfs::options::propagation;
-use crate::state::Saved;
 
 /// Whether anything is to be mounted.
 pub fn is_needed(config: &Config) -> bool {
     let none = Linux::default();
     let linux = config.linux.as_ref().unwrap_or(&none);
-    let paths = [&linux.masked_paths, &linux.readonly_paths];
     !config.mounts.is_empty()
         || !linux.devices.is_empty()
-        || paths.iter().any(|paths| !paths.is_empty())
+        || !linux.masked_paths.is_empty()
+        || !linux.readonly_paths.is_empty()
         || config.root.as_ref().is_some_and(|root| root.readonly)
 }
 
@@ -44,26 +43,25 @@ pub fn make(rootfs: &str, record: impl FnOnce(u64) -> Result<()>) -> Result<()> 
     mount::attach(&tree, below.as_fd()).context(title)
 }
 
-/// Unmounts it with all that is below, if it is still there.
-pub fn remove(saved: &Saved) -> Result<()> {
-    let Some(own) = saved.root_mount else {
-        return Ok(());
-    };
+/// Unmounts the mount `own` over `rootfs` with all that is below, if it is still
+/// there.
+pub fn remove(rootfs: &str, own: u64) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(top) = rustix::fs::open(&saved.rootfs, flags, Mode::empty()) else {
+    let Ok(top) = rustix::fs::open(rootfs, flags, Mode::empty()) else {
         return Ok(());
     };
     if number(top.as_fd())? != own {
         return Ok(());
     }
-    rustix::mount::unmount(&saved.rootfs, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
-        .context(|| format!("unmount the root {}", saved.rootfs))
+    rustix::mount::unmount(rootfs, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+        .context(|| format!("unmount the root {rootfs}"))
 }
 
 /// The number of the mount that `fd` is in: one that is never used again, where
 /// the kernel has such (Linux 6.8).
 fn number(fd: impl AsFd) -> Result<u64> {
-    let unique = StatxFlags::from_bits_retain(0x4000);
+    const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+    let unique = StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
     let found = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID | unique)?;
     match found.stx_mnt_id {
         0 => Err(Error::new("this kernel does not number its mounts")),

@@ -69,10 +69,9 @@ fn directory(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
 }
 
 /// One hierarchy: a new mount that the cgroup namespace roots at the
-/// container's group, or without such a namespace a bind mount of the group.
+/// container's group. Without such a namespace it is a bind mount of the group,
+/// but where version 2 stands alone the whole hierarchy, as with runc and crun.
 fn hierarchy(cx: &Setup<'_>, own: Option<&Own>, o: &Options, target: BorrowedFd<'_>) -> Result<()> {
-    // Whoever shares the host's view of version 2 sees all of it, as with runc and
-    // crun; of version 1, where a mount is not needed for that, the own groups.
     let whole = cx.host.mode() == Some(Mode::V2);
     if cx.cgroup_namespace || own.is_none() || whole {
         let (kind, data) = match own.and_then(|own| own.hierarchy.as_deref()) {

@@ -10,12 +10,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use hako_spec::runtime::{IdMapping, Linux, Mount, NamespaceKind};
 use hako_sys::clone::{Forked, exit_now, flags, fork};
 use hako_sys::mount_attr::{self, Change, attr};
-use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::mount::{HERE, clone_fd};
 use super::options::Options;
-use crate::container::{launch, userns};
+use crate::container::{launch, namespaces, userns};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
 
@@ -47,12 +46,10 @@ pub fn apply(
         _ => &own,
     };
     let joined = container.and_then(|c| c.namespace(NamespaceKind::User));
-    let userns = match joined.and_then(|n| n.path.as_deref()) {
+    let path = joined.and_then(|n| n.path.as_deref());
+    let userns = match path.filter(|path| !path.is_empty()) {
         _ if !map.uid_mappings.is_empty() => namespace(proc, map)?,
-        Some(path) => {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, Mode::empty()).context(|| path.to_owned())?
-        }
+        Some(path) => namespaces::open(path, NamespaceKind::User)?,
         None => {
             return Err(Error::new(
                 "an id-mapped mount needs uidMappings and gidMappings, its own or the container's",

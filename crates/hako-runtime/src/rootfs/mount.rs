@@ -284,11 +284,8 @@ fn bind_attributes(cx: &Setup<'_>, tree: BorrowedFd<'_>, o: &Options) -> Result<
     if !cx.user_namespace {
         all.clear |= attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
     }
-    if (o.set | o.clear) & (attr::ATIME | attr::NODIRATIME) != 0 && o.set & attr::NODIRATIME == 0 {
-        all.clear |= attr::NODIRATIME;
-    }
-    if o.set & attr::NODIRATIME != 0 {
-        all.clear |= attr::ATIME;
+    if o.clear & attr::ATIME != 0 || o.set & attr::NODIRATIME != 0 {
+        all.clear |= attr::ATIME | attr::NODIRATIME;
     }
     all.clear &= !(o.set & !attr::ATIME);
     attributes(tree, &all)

@@ -49,11 +49,10 @@ impl Sources {
         }
         let container = config.linux.as_ref().filter(|_| user_namespace);
         for m in &config.mounts {
-            if within(rootfs, m) {
-                sources.mounts.push(None);
-                continue;
-            }
-            let tree = one(proc, container, bundle, m, user_namespace);
+            let tree = match within(rootfs, m) {
+                true => Ok(None),
+                false => one(proc, container, bundle, m, user_namespace),
+            };
             sources.mounts.push(tree.context(|| mount::title(m))?);
         }
         if !shared {

@@ -101,11 +101,12 @@ pub(super) fn remove(container: &Container) -> Result<()> {
         .rdt
         .as_ref()
         .map_or(Ok(()), rdt::Saved::remove);
-    let root = shared_root::remove(&container.saved);
-    let dir = match root {
-        Ok(()) => container.dir.remove(),
-        Err(e) => Err(e),
-    };
+    let root = container.saved.root_mount;
+    let dir = root
+        .map_or(Ok(()), |own| {
+            shared_root::remove(&container.saved.rootfs, own)
+        })
+        .and_then(|()| container.dir.remove());
     let hooks = &container.saved.excerpt.poststop;
     if !hooks.is_empty() {
         // "If any poststop hook fails, the runtime MUST log a warning, but the

@@ -22,7 +22,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<u8> {
     // of one that is created; only hooks, and those who wait for them, are to see
     // another.
     let asked = Instant::now();
-    while container.status() == Status::Creating && asked.elapsed() < PATIENCE {
+    while container.is_creating() && asked.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(1));
         container = load(global, args)?;
     }
