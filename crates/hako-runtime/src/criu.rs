@@ -6,8 +6,6 @@
 pub mod wire;
 
 use std::ffi::CString;
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -17,15 +15,13 @@ use hako_sys::clone::{Forked, exit_now, fork};
 use hako_sys::{exec, fds, signal};
 use rustix::fs::Access;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
-    recvmsg, socketpair,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use wire::{Message, Value};
 
 use crate::container::launch::reap;
 use crate::error::{Context, Error, Result};
+use crate::sync::receive_fd;
 
 /// What is asked for (`criu_req_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +153,7 @@ fn serve(
 ) -> Result<Answer> {
     loop {
         let mut buffer = vec![0; MAX];
-        let (len, fd) = hear(socket, &mut buffer)?;
+        let (len, fd) = receive_fd(socket, &mut buffer).context(|| "hear from criu")?;
         let bytes = buffer.get(..len).unwrap_or_default();
         let answer = match bytes.split_first() {
             None => return Err(Error::new("criu has ended without an answer")),
@@ -242,25 +238,6 @@ impl Answer {
         }
         Some(answer)
     }
-}
-
-fn hear(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let len = loop {
-        let mut slices = [IoSliceMut::new(buffer)];
-        match recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Ok(got) => break got.bytes,
-            Err(Errno::INTR) => {}
-            Err(Errno::CONNRESET) => break 0,
-            Err(e) => return Err(Error::from(e).within("hear from criu")),
-        }
-    };
-    let fd = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    Ok((len, fd))
 }
 
 /// The program: `named` by `--criu`, or as the caller's PATH finds it.

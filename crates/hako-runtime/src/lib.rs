@@ -92,11 +92,14 @@ fn runtime(program: &str, arguments: impl Iterator<Item = OsString>) -> u8 {
         env!("CARGO_PKG_VERSION"),
         args.shown()
     ));
-    // runc's own failures of exec are told from the process's by 255.
-    let otherwise = if args.verb == "exec" { 255 } else { 1 };
     match verbs::Global::of(&args).and_then(|global| verbs::run(&global, &args)) {
         Ok(status) => status,
-        Err(e) => fail(&e, otherwise),
+        // What failed is told by 255 from the statuses of a process, as runc has it.
+        Err(e) if args.verb == "exec" => {
+            fail(&e, 255);
+            255
+        }
+        Err(e) => fail(&e, 1),
     }
 }
 
@@ -112,7 +115,7 @@ fn version(program: &str) -> String {
 }
 
 fn fail(error: &Error, otherwise: u8) -> u8 {
-    log::error(&error.to_string());
+    log::error(error);
     match error.kind {
         Kind::NotFound => 127,
         Kind::NotExecutable => 126,

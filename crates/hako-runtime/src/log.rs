@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 
 struct Log {
     file: Mutex<Option<std::fs::File>>,
@@ -57,22 +57,28 @@ pub fn open(target: Option<&str>, json: bool, level: Level) -> Result<()> {
 /// Something that the caller should know and that is no failure.
 pub fn warn(text: &str) {
     if LOG.get().is_none_or(|log| log.level >= Level::Warning) {
-        let _ = write("warning", text);
+        write("warning", text);
     }
 }
 
 /// Details, with `--debug`.
 pub fn debug(text: &str) {
     if LOG.get().is_some_and(|log| log.level >= Level::Debug) {
-        let _ = write("debug", text);
+        write("debug", text);
     }
 }
 
 /// The failure of the command. It always goes to standard error too, where a
-/// person looks.
-pub fn error(text: &str) {
-    if write("error", text) {
-        let _ = writeln!(std::io::stderr(), "hako-runtime: error: {text}");
+/// person looks: one of the container's program without our name, as a shell and
+/// runc tell it.
+pub fn error(error: &Error) {
+    let text = error.to_string();
+    let label = match error.kind {
+        Kind::NotFound | Kind::NotExecutable => "",
+        _ => "hako-runtime: error: ",
+    };
+    if labelled("error", label, &text) {
+        let _ = writeln!(std::io::stderr(), "{label}{text}");
     }
 }
 
@@ -84,8 +90,12 @@ pub fn leave_file() {
     }
 }
 
-/// Writes one message; true when it went to a file.
-fn write(level: &str, text: &str) -> bool {
+fn write(level: &str, text: &str) {
+    labelled(level, &format!("hako-runtime: {level}: "), text);
+}
+
+/// Writes one message, to a person with `label`; true when it went to a file.
+fn labelled(level: &str, label: &str, text: &str) -> bool {
     let log = LOG.get();
     let file = log.map(|log| log.file.lock().unwrap_or_else(PoisonError::into_inner));
     let mut file = file.as_ref().and_then(|file| file.as_ref());
@@ -107,7 +117,7 @@ fn write(level: &str, text: &str) -> bool {
                 crate::time::now()
             )
         }
-        _ => format!("hako-runtime: {level}: {text}"),
+        _ => format!("{label}{text}"),
     };
     // One write a line, so that lines of several processes do not mix. There
     // is nobody to tell when it fails.

@@ -11,7 +11,7 @@ pub mod inroot;
 mod mask;
 pub mod mount;
 pub mod options;
-mod sources;
+pub mod sources;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -24,6 +24,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change};
 
 use crate::error::{Context, Error, Result};
+use crate::sync::Channel;
 use inroot::Root;
 use mount::{Late, Setup};
 use options::propagation;
@@ -65,8 +66,9 @@ pub struct Prepared {
     late: Vec<Late>,
 }
 
-/// Mounts everything below the container's root.
-pub fn prepare(plan: &Plan<'_>) -> Result<Prepared> {
+/// Mounts everything below the container's root; the runtime, which may map
+/// ids, listens at the other end of `channel`.
+pub fn prepare(plan: &Plan<'_>, channel: &Channel) -> Result<Prepared> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |path: &str| rustix::fs::open(path, flags, Mode::empty());
     let title = || format!("root {}", plan.rootfs);
@@ -109,7 +111,7 @@ pub fn prepare(plan: &Plan<'_>) -> Result<Prepared> {
     };
     let mut late = Vec::new();
     for (at, m) in plan.config.mounts.iter().enumerate() {
-        late.extend(mount::mount(&setup, m, plan.sources.of(at))?);
+        late.extend(mount::mount(&setup, at, m, &plan.sources, channel)?);
     }
     if plan.may_mount && !dev_is_bound(plan.config) {
         let devices = linux.map(|l| l.devices.as_slice()).unwrap_or_default();

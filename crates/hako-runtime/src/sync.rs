@@ -3,11 +3,16 @@
 //! container waits. Messages keep their bounds (`SOCK_SEQPACKET`).
 
 use std::cell::RefCell;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -22,6 +27,9 @@ pub enum Message {
     Map,
     /// Container to runtime: the mounts are made, run the runtime's hooks.
     Hooks,
+    /// Container to runtime: map the ids of this tree, the source of the mount
+    /// with this place in the configuration.
+    Source(usize, OwnedFd),
     /// First to second stage: the container's process has this pid.
     Pid(i32),
     /// Container to runtime: everything is set up.
@@ -93,6 +101,9 @@ impl Channel {
                 bytes.extend(error.encode());
                 bytes
             }
+            Message::Source(at, tree) => {
+                return send_fd(self.fd(), tree.as_fd(), format!("S{at}").as_bytes());
+            }
             Message::NotExecuted(_) | Message::Closed => return Ok(()),
         };
         bytes.truncate(MAX);
@@ -110,7 +121,7 @@ impl Channel {
     pub fn receive_from_stage(&self, stage: &OwnedFd) -> Result<Message> {
         loop {
             match self.hear()? {
-                early @ (Message::Hooks | Message::Ready) => {
+                early @ (Message::Source(..) | Message::Hooks | Message::Ready) => {
                     self.early.replace(Some(early));
                 }
                 message => return Ok(message),
@@ -137,29 +148,31 @@ impl Channel {
 
     fn hear(&self) -> Result<Message> {
         let mut buffer = [0u8; MAX];
-        let len = loop {
-            match recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
-                Ok((_, len)) => break len,
-                Err(Errno::INTR) => {}
-                Err(Errno::CONNRESET) => break 0,
-                Err(e) => return Err(Error::from(e).within("hear from the other side")),
-            }
-        };
+        let (len, passed) =
+            receive_fd(&self.socket, &mut buffer).context(|| "hear from the other side")?;
         let bytes = buffer.get(..len).unwrap_or_default();
-        Ok(match bytes {
-            [] => Message::Closed,
-            [b'M'] => Message::Map,
-            [b'H'] => Message::Hooks,
-            [b'R'] => Message::Ready,
-            [b'P', pid @ ..] => Message::Pid(number(pid)?),
-            [b'G', pid @ ..] => Message::Go(number(pid)?),
+        Ok(match (bytes, passed) {
+            ([b'S', at @ ..], Some(tree)) => Message::Source(number(at)?, tree),
+            ([], _) => Message::Closed,
+            ([b'M'], _) => Message::Map,
+            ([b'H'], _) => Message::Hooks,
+            ([b'R'], _) => Message::Ready,
+            ([b'P', pid @ ..], _) => Message::Pid(number(pid)?),
+            ([b'G', pid @ ..], _) => Message::Go(number(pid)?),
             // The stub's error number: an int, its upper bytes always zero.
-            [a, b, 0, 0] => {
+            ([a, b, 0, 0], _) => {
                 Message::NotExecuted(Errno::from_raw_os_error(i32::from_ne_bytes([*a, *b, 0, 0])))
             }
-            [b'E', rest @ ..] => Message::Failed(Error::decode(rest)),
+            ([b'E', rest @ ..], _) => Message::Failed(Error::decode(rest)),
             _ => return Err(Error::new("the container's process sent nonsense")),
         })
+    }
+
+    /// Lets the runtime map the ids of `tree`, the source of the mount with the
+    /// place `at` in the configuration.
+    pub fn map_source(&self, at: usize, tree: &OwnedFd) -> Result<()> {
+        self.send(&Message::Source(at, tree.try_clone()?))?;
+        self.wait_go().map(drop)
     }
 
     /// Waits for [`Message::Go`] and gives its number.
@@ -183,10 +196,49 @@ impl Channel {
     }
 }
 
-fn number(text: &[u8]) -> Result<i32> {
+fn number<N: std::str::FromStr>(text: &[u8]) -> Result<N> {
     let text = std::str::from_utf8(text).ok();
     text.and_then(|t| t.parse().ok())
         .ok_or_else(|| Error::new("the container's process sent nonsense"))
+}
+
+/// Sends one descriptor with `text` over a connected socket.
+pub fn send_fd(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>, text: &[u8]) -> Result<()> {
+    let fds = [fd];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(
+        socket,
+        &[IoSlice::new(text)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}
+
+/// Receives up to `buffer.len()` bytes and the descriptor that came with them.
+/// A connection that was reset has ended: no bytes.
+pub fn receive_fd(
+    socket: &OwnedFd,
+    buffer: &mut [u8],
+) -> rustix::io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let len = loop {
+        let mut slices = [IoSliceMut::new(buffer)];
+        match recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(got) => break got.bytes,
+            Err(Errno::INTR) => {}
+            Err(Errno::CONNRESET) => break 0,
+            Err(e) => return Err(e),
+        }
+    };
+    let fd = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    Ok((len, fd))
 }
 
 /// The error of a program that was found but could not be executed.

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use hako_spec::id::ContainerId;
 
 use crate::cli::Args;
-use crate::container::launch::Manager;
+use crate::container::launch::CgroupManager;
 use crate::error::{Error, Result};
 use crate::state::Container;
 
@@ -37,17 +37,17 @@ pub struct Global {
     /// Whether missing rights to cgroups are fine.
     pub rootless: bool,
     /// Who makes the cgroups of new containers.
-    pub cgroups: Manager,
+    pub cgroups: CgroupManager,
 }
 
 impl Global {
     /// Reads the global flags.
     pub fn of(args: &Args) -> Result<Self> {
         let cgroups = match args.get("cgroup-manager") {
-            None if args.has("systemd-cgroup") => Manager::Systemd,
-            None | Some("cgroupfs") => Manager::Runtime,
-            Some("systemd") => Manager::Systemd,
-            Some("disabled") => Manager::Nobody,
+            None if args.has("systemd-cgroup") => CgroupManager::Systemd,
+            None | Some("cgroupfs") => CgroupManager::Runtime,
+            Some("systemd") => CgroupManager::Systemd,
+            Some("disabled") => CgroupManager::Nobody,
             Some(other) => {
                 return Err(Error::new(format!(
                     "--cgroup-manager: {other:?} is not cgroupfs, systemd or disabled"

@@ -9,7 +9,8 @@ use crate::cgroup::{Cgroup, Site};
 use crate::convert::or_max;
 use crate::error::{Error, Field, Result};
 
-/// "PIDs": 0 is a limit, -1 is none.
+/// "PIDs": 0 is a limit, -1 is none. The kernel lets nothing fork with 0 nor with
+/// 1, and systemd knows only the latter, so that is what is written for both.
 pub(super) fn pids(cgroup: &Cgroup, pids: &Pids) -> Result<()> {
     const FIELD: &str = "pids.limit";
     let Some(limit) = pids.limit else {
@@ -20,6 +21,7 @@ pub(super) fn pids(cgroup: &Cgroup, pids: &Pids) -> Result<()> {
         Err(Error::Unavailable { .. }) if limit < 0 => return Ok(()),
         other => other?.dir(),
     };
+    let limit = if limit == 0 { 1 } else { limit };
     dir.write("pids.max", &or_max(limit)).field(FIELD)
 }
 
@@ -160,7 +162,7 @@ mod tests {
         ]);
         v1.apply(r#"{"pids":{"limit":0},"hugepageLimits":[{"pageSize":"2MB","limit":7}]}"#)
             .unwrap();
-        assert_eq!(v1.read("pids/c/pids.max"), "0");
+        assert_eq!(v1.read("pids/c/pids.max"), "1");
         assert_eq!(v1.read("hugetlb/c/hugetlb.2MB.rsvd.limit_in_bytes"), "7");
         v1.apply(r#"{"pids":{"limit":-1}}"#).unwrap();
         assert_eq!(v1.read("pids/c/pids.max"), "max");

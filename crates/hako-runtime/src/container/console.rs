@@ -2,8 +2,6 @@
 //! whose other end goes to the caller through `--console-socket`
 //! (config.md, "terminal"; runc's terminals.md).
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -12,16 +10,14 @@ use std::time::{Duration, Instant};
 use hako_spec::runtime::Process;
 use rustix::fs::{FileType, Mode, OFlags, Uid, makedev};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, sendmsg, socket_with,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use crate::error::{Context, Error, Result};
 use crate::rootfs::inroot::{Root, stat};
 use crate::rootfs::mount::{attach, clone_fd};
+use crate::sync::send_fd;
 
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
@@ -184,19 +180,4 @@ pub fn leave_line_feeds(terminal: BorrowedFd<'_>) {
         modes.output_modes.remove(OutputModes::ONLCR);
         let _ = tcsetattr(terminal, OptionalActions::Now, &modes);
     }
-}
-
-/// Sends one descriptor with `text` over a connected socket.
-pub fn send_fd(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>, text: &[u8]) -> Result<()> {
-    let fds = [fd];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(
-        socket,
-        &[IoSlice::new(text)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
-    Ok(())
 }

@@ -188,7 +188,7 @@ impl Init<'_> {
             link::loopback_up().context(|| "bring up the loopback interface")?;
         }
 
-        let prepared = rootfs::prepare(&self.plan)?;
+        let prepared = rootfs::prepare(&self.plan, channel)?;
         let hooks = self.config.hooks.as_ref();
         let devices = self.config.linux.as_ref().map(|l| &l.net_devices);
         if hooks.is_some_and(|h| !h.prestart.is_empty() || !h.create_runtime.is_empty())

@@ -58,7 +58,7 @@ pub struct Request<'a> {
     /// Cgroups may be missing where the caller has no right to them.
     pub rootless_cgroups: bool,
     /// Who makes the cgroup (`--systemd-cgroup`, `--cgroup-manager`).
-    pub cgroups: Manager,
+    pub cgroups: CgroupManager,
     /// A terminal socket of `run` in the foreground.
     pub console: Option<OwnedFd>,
     /// Its size, where the configuration has none.
@@ -67,7 +67,7 @@ pub struct Request<'a> {
 
 /// Who makes the cgroup of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manager {
+pub enum CgroupManager {
     /// The runtime, by the cgroup file systems.
     Runtime,
     /// Systemd, as a scope.
@@ -207,16 +207,16 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     let rdt = rdt::Plan::of(config, &request.id)?;
     let proc = Proc::open()?;
     let host = match request.cgroups {
-        Manager::Nobody => Host::default(),
+        CgroupManager::Nobody => Host::default(),
         _ => Host::detect().context(|| "find the cgroup hierarchies")?,
     };
     let mut scope = None;
     let cgroup_path = match request.cgroups {
-        Manager::Systemd => {
+        CgroupManager::Systemd => {
             let planned = Scope::plan(&host, config, &request.id, request.rootless_cgroups)?;
             scope.insert(planned).path().clone()
         }
-        Manager::Runtime | Manager::Nobody => cgroup_path(config, &request.id)?,
+        CgroupManager::Runtime | CgroupManager::Nobody => cgroup_path(config, &request.id)?,
     };
 
     let dir = Directory::make(request.root, &request.id)?;
@@ -420,7 +420,7 @@ pub fn cgroup_options(request: &Request<'_>, namespaces: &Namespaces) -> CgroupO
 }
 
 fn permission(request: &Request<'_>) -> Permission {
-    match request.rootless_cgroups || request.cgroups == Manager::Nobody {
+    match request.rootless_cgroups || request.cgroups == CgroupManager::Nobody {
         true => Permission::Ignore,
         false => Permission::Require,
     }

@@ -23,9 +23,9 @@ use super::last::become_root;
 use super::launch::{not_forked, reap};
 use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
-use crate::rootfs::Sources;
 use crate::rootfs::inroot::{Root, split, stat};
 use crate::rootfs::mount::{self, Setup};
+use crate::rootfs::sources::{self, Sources};
 use crate::state::Container;
 use crate::sync::{Channel, Message};
 
@@ -42,14 +42,15 @@ pub fn add(container: &Container, config: &Config) -> Result<()> {
         )));
     }
     let bundle = &container.saved.bundle;
-    let sources = Sources::of_running(&Proc::open()?, config, bundle)?;
+    let rootfs = &container.saved.rootfs;
+    let sources = Sources::of_running(&Proc::open()?, config, bundle, rootfs)?;
     let host = Host::detect().context(|| "find the cgroup hierarchies")?;
-    inside(container, config, |root| {
+    inside(container, config, |root, channel| {
         let linux = config.linux.as_ref();
         let setup = Setup {
             root,
             bundle,
-            rootfs: &container.saved.rootfs,
+            rootfs,
             user_namespace: is_made(config, NamespaceKind::User),
             host: &host,
             cgroups: &[],
@@ -58,7 +59,7 @@ pub fn add(container: &Container, config: &Config) -> Result<()> {
         };
         let mut late = Vec::new();
         for (at, m) in config.mounts.iter().enumerate() {
-            match mount::mount(&setup, m, sources.of(at)) {
+            match mount::mount(&setup, at, m, &sources, channel) {
                 Ok(more) => late.extend(more),
                 Err(e) => {
                     let made = config.mounts.get(..at).unwrap_or_default();
@@ -76,7 +77,7 @@ pub fn add(container: &Container, config: &Config) -> Result<()> {
 /// Unmounts what is at the destinations of `config.mounts`, the uppermost mount
 /// of each, also while it is in use.
 pub fn remove(container: &Container, config: &Config) -> Result<()> {
-    inside(container, config, |root| {
+    inside(container, config, |root, _| {
         config.mounts.iter().try_for_each(|m| {
             unmount_at(root, &m.destination).context(|| format!("unmount {}", m.destination))
         })
@@ -112,7 +113,7 @@ fn unmount_at(root: &Root, path: &str) -> Result<()> {
 fn inside(
     container: &Container,
     config: &Config,
-    what: impl FnOnce(&Root) -> Result<()>,
+    what: impl FnOnce(&Root, &Channel) -> Result<()>,
 ) -> Result<()> {
     let target = container.pidfd()?;
     let joins = joined(container, config)?;
@@ -124,7 +125,7 @@ fn inside(
         Forked::Child => {
             drop(ours);
             let told = match enter(&target, joins, own_root.then_some(&directory))
-                .and_then(|root| what(&root))
+                .and_then(|root| what(&root, &theirs))
             {
                 Ok(()) => Message::Ready,
                 Err(e) => Message::Failed(e),
@@ -134,13 +135,27 @@ fn inside(
         }
         Forked::Parent { pidfd, .. } => {
             drop(theirs);
-            let told = ours.receive();
+            let told = serve(&ours, config);
+            // On a failure of this side the process waits for an answer.
+            drop(ours);
             reap(&pidfd);
-            match told? {
-                Message::Ready => Ok(()),
-                Message::Failed(e) => Err(e),
-                _ => Err(Error::new("the process in the container was killed")),
+            told
+        }
+    }
+}
+
+/// Maps the sources for which the process in the container asks, until it is
+/// done.
+fn serve(channel: &Channel, config: &Config) -> Result<()> {
+    loop {
+        match channel.receive()? {
+            Message::Source(at, tree) => {
+                sources::map(&Proc::open()?, config, at, &tree)?;
+                channel.send(&Message::Go(0))?;
             }
+            Message::Ready => return Ok(()),
+            Message::Failed(e) => return Err(e),
+            _ => return Err(Error::new("the process in the container was killed")),
         }
     }
 }

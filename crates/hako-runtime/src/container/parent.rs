@@ -12,6 +12,7 @@ use super::launch::{Guard, reap};
 use super::{hook, limits, netdev, rdt, userns};
 use crate::error::{Context, Error, Kind, Result};
 use crate::proc::{Identity, Proc};
+use crate::rootfs::sources;
 use crate::state::Container;
 use crate::sync::{Channel, Message};
 
@@ -110,6 +111,10 @@ impl Parent<'_> {
                         netdev::move_all(&linux.net_devices, self.container.saved.pid)?;
                     }
                     self.runtime_hooks()?;
+                    self.channel.send(&Message::Go(0))?;
+                }
+                Message::Source(at, tree) => {
+                    sources::map(self.proc, self.config, at, &tree)?;
                     self.channel.send(&Message::Go(0))?;
                 }
                 Message::Failed(error) => {

@@ -10,8 +10,9 @@ use std::path::Path;
 use hako_spec::runtime::Config;
 use rustix::net::SocketType;
 
-use super::console::{connect_to, send_fd};
+use super::console::connect_to;
 use crate::error::{Context, Result};
+use crate::sync::send_fd;
 
 const FLAG: &str = "--pidfd-socket";
 const ANNOTATION: &str = "run.oci.pidfd_receiver";

@@ -14,7 +14,7 @@ use super::apart::Apart;
 use super::bundle::utf8;
 use super::checkpoint::{self, DESCRIPTORS, Dirs, external, external_mounts, field, key, pair};
 use super::launch::{
-    self, Guard, Launched, Manager, cgroup_options, cgroup_path, free_cgroup, make_cgroup,
+    self, CgroupManager, Guard, Launched, cgroup_options, cgroup_path, free_cgroup, make_cgroup,
 };
 use super::namespaces::{Namespaces, file};
 use super::{check, console, hook, pids, rdt, receivers};
@@ -25,7 +25,7 @@ use crate::proc::Identity;
 use crate::rootfs::inroot::Root;
 use crate::rootfs::{mount, options};
 use crate::state::{Container, Directory, Saved, write_whole};
-use crate::sync::Channel;
+use crate::sync::{Channel, send_fd};
 
 /// A restored container, and its terminal where nobody else was to get it.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Restored {
 /// Makes the container of `request` out of the files of `from`. On failure
 /// nothing of it is left.
 pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Result<Restored> {
-    if request.cgroups == Manager::Systemd {
+    if request.cgroups == CgroupManager::Systemd {
         return Err(Error::new(
             "restore cannot have systemd make the cgroups: leave --systemd-cgroup out",
         ));
@@ -270,7 +270,7 @@ fn send_terminal(
         .ok_or_else(|| Error::new("criu sent no terminal"))?;
     match &request.console_socket {
         Some(path) => console::connect_to(path, rustix::net::SocketType::STREAM)
-            .and_then(|socket| console::send_fd(socket.as_fd(), master.as_fd(), b"/dev/ptmx"))
+            .and_then(|socket| send_fd(socket.as_fd(), master.as_fd(), b"/dev/ptmx"))
             .context(|| format!("console socket {}", path.display())),
         None => {
             console::leave_line_feeds(master.as_fd());

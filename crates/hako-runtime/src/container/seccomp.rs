@@ -9,9 +9,10 @@ use hako_spec::runtime::{Arch, ProcessState, Seccomp, State};
 use hako_sys::seccomp::{Filter, install};
 use rustix::net::SocketType;
 
-use super::console::{connect_to, send_fd};
+use super::console::connect_to;
 use crate::error::{Context, Error, Result};
 use crate::log;
+use crate::sync::send_fd;
 
 /// A compiled filter, ready to be loaded.
 #[derive(Debug)]

@@ -19,8 +19,9 @@ use rustix::mount::{
 
 use super::inroot::{Root, stat};
 use super::options::{self, Options};
-use super::{cgroup, copyup, idmap};
+use super::{Sources, cgroup, copyup, idmap};
 use crate::error::{Context, Error, Kind, Result};
+use crate::sync::Channel;
 
 /// The empty path of the `*_EMPTY_PATH` flags.
 pub const HERE: &CStr = c"";
@@ -65,11 +66,19 @@ impl Late {
     }
 }
 
-/// Makes `mount`, a bind mount of `source` if that is open already; returns what
-/// has to become read-only at the end.
-pub fn mount(cx: &Setup<'_>, mount: &Mount, source: Option<&OwnedFd>) -> Result<Option<Late>> {
+/// Makes the mount with the place `at` in the configuration, a bind mount of its
+/// source among `sources` if that is open already; returns what has to become
+/// read-only at the end. The runtime is asked over `channel` to map ids.
+pub fn mount(
+    cx: &Setup<'_>,
+    at: usize,
+    mount: &Mount,
+    sources: &Sources,
+    channel: &Channel,
+) -> Result<Option<Late>> {
     let options = options::parse(&mount.options);
-    one(cx, mount, source, &options).context(|| title(mount))
+    let map = |tree: &OwnedFd| channel.map_source(at, tree);
+    one(cx, mount, sources.of(at), &options, &map).context(|| title(mount))
 }
 
 /// What a message calls the mount.
@@ -87,17 +96,21 @@ fn one(
     mount: &Mount,
     source: Option<&OwnedFd>,
     o: &Options,
+    map: &dyn Fn(&OwnedFd) -> Result<()>,
 ) -> Result<Option<Late>> {
     let destination = inside(cx.rootfs, &mount.destination).unwrap_or(&mount.destination);
     if o.remount {
         return remount(cx, destination, o);
     }
-    if idmap::asked(mount, o) && source.is_none() {
+    let bind = o.bind || mount.kind.as_deref() == Some("bind");
+    let own_source = mount.source.as_deref().and_then(|s| inside(cx.rootfs, s));
+    let mapped = idmap::asked(mount, o) && source.is_none();
+    if mapped && !(bind && own_source.is_some()) {
         return Err(Error::new(
             "only the source of a bind mount can be id-mapped, and only with rights over it",
         ));
     }
-    if o.bind || mount.kind.as_deref() == Some("bind") {
+    if bind {
         if let Some((word, _)) = o.data.first() {
             return Err(Error::new(format!(
                 "unknown option {word:?} of a bind mount"
@@ -105,12 +118,16 @@ fn one(
         }
         let tree = match source {
             Some(tree) => tree.try_clone()?,
-            None => match mount.source.as_deref().and_then(|s| inside(cx.rootfs, s)) {
-                Some(path) => clone_fd(cx.root.handle(path)?.as_fd(), o.recursive_bind)
+            None => match own_source {
+                Some(path) => (cx.root.handle(path))
+                    .and_then(|there| clone_fd(there.as_fd(), o.recursive_bind))
                     .context(|| format!("bind source {path} of the container"))?,
                 None => clone_source(cx.bundle, mount, o)?,
             },
         };
+        if mapped {
+            map(&tree)?;
+        }
         let is_dir = FileType::from_raw_mode(stat(tree.as_fd())?.st_mode).is_dir();
         let target = if is_dir {
             cx.root.make_dir(destination)?

@@ -5,14 +5,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use hako_spec::runtime::{Config, Linux, Mount};
+use hako_spec::runtime::{Config, Linux, Mount, NamespaceKind};
 use hako_sys::mount_attr::Change;
 use rustix::io::Errno;
 
 use super::idmap;
 use super::mount::{self, clone_source};
 use super::options::{self, propagation};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::proc::Proc;
 
 /// Detached mounts, ready to be moved to their places.
@@ -63,10 +63,13 @@ impl Sources {
 
     /// Opens every bind source of `config` for a container that runs, where
     /// nobody finds the host's paths any more.
-    pub fn of_running(proc: &Proc, config: &Config, bundle: &str) -> Result<Self> {
+    pub fn of_running(proc: &Proc, config: &Config, bundle: &str, rootfs: &str) -> Result<Self> {
         let mut sources = Sources::default();
         for m in &config.mounts {
-            let tree = one(proc, config.linux.as_ref(), bundle, m, true);
+            let tree = match within(rootfs, m) {
+                true => Ok(None),
+                false => one(proc, config.linux.as_ref(), bundle, m, true),
+            };
             sources.mounts.push(tree.context(|| mount::title(m))?);
         }
         sources.cut_off()?;
@@ -91,11 +94,21 @@ impl Sources {
 }
 
 /// Whether the source of `m` lies in the container's root: its process finds it
-/// there, with what is mounted before it. To map its ids is up to the runtime.
+/// there, with what is mounted before it.
 fn within(rootfs: &str, m: &Mount) -> bool {
     let source = m.source.as_deref();
     source.is_some_and(|source| mount::inside(rootfs, source).is_some())
-        && !idmap::asked(m, &options::parse(&m.options))
+}
+
+/// Maps the ids of `tree`, which the container's process has found to be the
+/// source of the mount with the place `at` in `config`.
+pub fn map(proc: &Proc, config: &Config, at: usize, tree: &OwnedFd) -> Result<()> {
+    let container = config.linux.as_ref();
+    let container = container.filter(|l| l.namespace(NamespaceKind::User).is_some());
+    let Some(m) = config.mounts.get(at) else {
+        return Err(Error::new(format!("there is no mount {at}")));
+    };
+    idmap::apply(proc, container, m, &options::parse(&m.options), tree).context(|| mount::title(m))
 }
 
 /// The source of `m`, if it is a bind mount that is to be opened: always with

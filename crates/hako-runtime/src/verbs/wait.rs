@@ -1,18 +1,13 @@
 //! The foreground of `run` and `exec`: signals go to the process, its terminal
 //! is this one's, its end is ours.
 
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use hako_spec::runtime::ConsoleSize;
 use hako_sys::signal;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
-    recvmsg, socketpair,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::{
@@ -20,6 +15,7 @@ use rustix::termios::{
 };
 
 use crate::error::{Context, Error, Result};
+use crate::sync::receive_fd;
 
 const SIGCHLD: i32 = 17;
 const SIGWINCH: i32 = 28;
@@ -50,20 +46,8 @@ pub(super) fn own_size() -> Option<ConsoleSize> {
 
 /// Receives the terminal that the process has sent.
 pub(super) fn receive_console(socket: &OwnedFd) -> Result<OwnedFd> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut name = [0; 256];
-    let mut slices = [IoSliceMut::new(&mut name)];
-    recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
-        .context(|| "receive the terminal")?;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message
-            && let Some(fd) = fds.next()
-        {
-            return Ok(fd);
-        }
-    }
-    Err(Error::new("the process sent no terminal"))
+    let (_, fd) = receive_fd(socket, &mut [0; 256]).context(|| "receive the terminal")?;
+    fd.ok_or_else(|| Error::new("the process sent no terminal"))
 }
 
 /// Our terminal in raw mode, until this is dropped.

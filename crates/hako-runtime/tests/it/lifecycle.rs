@@ -291,6 +291,10 @@ fn a_program_that_the_kernel_refuses() {
     fs::write(&file, "#!/no/interpreter\n").unwrap();
     let out = b.run();
     assert_eq!(out.code, 127, "{out:#?}");
+    assert_eq!(
+        out.stderr.trim(),
+        "exec /bin/junk: no such file or directory"
+    );
     b.create().ok();
     assert_eq!(b.start().code, 127);
     b.wait_status("stopped");
@@ -303,11 +307,11 @@ fn exec_runs_in_the_container() {
     assert_eq!(b.exec(&["hostname"]).ok(), "box");
     assert_eq!(b.exec(&["sh", "-c", "exit 7"]).code, 7);
     assert_eq!(b.exec(&["sh", "-c", "kill -9 $$"]).code, 137);
+    // What failed is told apart from every status of a process.
     let out = b.exec(&["no-such-program"]);
-    assert_eq!(out.code, 127);
+    assert_eq!(out.code, 255);
     assert!(out.stderr.contains("executable file not found in $PATH"));
-    assert_eq!(b.exec(&["/etc/passwd"]).code, 126);
-    // Failures of the runtime itself are told apart.
+    assert_eq!(b.exec(&["/etc/passwd"]).code, 255);
     assert_eq!(b.call(&["exec", "--user", "root", &b.id, "true"]).code, 255);
     assert_eq!(b.call(&["exec", "nobody", "true"]).code, 255);
     // Process 1 is the container's, and the cgroups are.

@@ -72,6 +72,40 @@ fn directories_files_and_file_systems_come_and_go() {
     }
 }
 
+/// Also mapped, and where the host sees nothing but an empty directory.
+#[test]
+fn sources_may_be_in_the_root() {
+    for user_namespace in [false, true] {
+        let b = Bundle::sleeper().mount("tmpfs", "/t", "tmpfs", &[]);
+        let b = if user_namespace {
+            b.user_namespace()
+        } else {
+            b
+        };
+        fs::create_dir_all(b.rootfs().join("t")).unwrap();
+        b.up();
+        b.exec(&["sh", "-c", "mkdir /t/d; echo seen > /t/d/file"])
+            .ok();
+        let source = b.rootfs().join("t/d");
+        change(&b, "add", &json!([bind(&source, "/plain", &["bind"])])).ok();
+        assert_eq!(b.exec(&["cat", "/plain/file"]).ok(), "seen");
+        if !user_namespace {
+            let mut mapped = bind(&source, "/mapped", &["bind"]);
+            for ids in ["uidMappings", "gidMappings"] {
+                mapped[ids] = json!([{ "containerID": 0, "hostID": 70, "size": 10 }]);
+            }
+            change(&b, "add", &json!([mapped])).ok();
+            assert_eq!(
+                b.exec(&["stat", "-c", "%u:%g", "/mapped/file"]).ok(),
+                "70:70"
+            );
+        }
+        let nowhere = bind(&b.rootfs().join("t/none"), "/x", &["bind"]);
+        let told = change(&b, "add", &json!([nowhere])).fails();
+        assert!(told.contains("of the container"), "{told}");
+    }
+}
+
 /// All or nothing.
 #[test]
 fn a_failure_takes_back_what_was_added() {

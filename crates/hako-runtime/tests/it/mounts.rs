@@ -312,6 +312,42 @@ fn mounts_are_mapped() {
     assert!(b.run().fails().contains("only the source of a bind mount"));
 }
 
+/// Which the runtime cannot open before the container's process has mounted it.
+#[test]
+fn a_mapped_source_may_be_in_the_containers_own_tree() {
+    for user_namespace in [false, true] {
+        let b = Bundle::sh("stat -c %u:%g /b/file /c/a/file; touch /b/x && stat -c %u /a/x");
+        let b = if user_namespace {
+            b.user_namespace()
+        } else {
+            b
+        };
+        let dir = data(&b);
+        let root = b.rootfs();
+        let map = |host: u32| json!([{ "containerID": 0, "hostID": host, "size": 10 }]);
+        let host = if user_namespace { 100_000 } else { 0 };
+        let mut b = b
+            .bind(&dir, "/deep/a", &["bind"])
+            .bind(&root.join("deep/a"), "/b", &["bind", "rprivate"])
+            .bind(&root.join("deep"), "/c", &["rbind", "rprivate"])
+            .bind(&root.join("b"), "/a", &["bind"]);
+        b = b.edit(|config| {
+            let own = if user_namespace { host } else { 70 };
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            let at = mounts.len() - 3;
+            mounts[at]["uidMappings"] = map(own);
+            mounts[at]["gidMappings"] = map(own);
+        });
+        let out = b.run();
+        let want = match user_namespace {
+            true => "0:0\n65534:65534\n0",
+            false => "70:70\n0:0\n",
+        };
+        assert_eq!(out.stdout.trim(), want.trim(), "{out:#?}");
+        assert_eq!(out.code == 0, user_namespace, "{out:#?}");
+    }
+}
+
 #[test]
 fn tmpcopyup_copies_everything() {
     use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -206,8 +206,8 @@ pub(super) const MORE: &[Check] = &[
                     controller: "pids",
                     since: "1.3.0",
                     resources: || json!({ "pids": { "limit": 0 } }),
-                    first: &[("pids.max", "0")],
-                    second: is("pids.max", "0"),
+                    first: &[("pids.max", "0|1")],
+                    second: is("pids.max", "0|1"),
                 },
             )
         },
