@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::engine::Engine;
 use crate::error::{At, Error, Result};
 use crate::record::Container;
-use crate::runtime::Runtime as _;
+use crate::runtime::{OciRuntime, Runtime};
 use crate::stop::must_run;
 use crate::user;
 
@@ -35,12 +35,11 @@ pub struct ExecOptions {
 
 impl Engine {
     /// The runtime's command that runs the process with the caller's standard
-    /// streams; its exit status is the process's. The file that describes the
-    /// process is the second value: to be removed when the process has started.
+    /// streams.
     ///
     /// Errors: [`Error::WrongState`] when the container does not run,
     /// [`Error::Invalid`] for an unknown user.
-    pub fn exec(&self, container: &Container, options: &ExecOptions) -> Result<(Command, PathBuf)> {
+    pub fn exec(&self, container: &Container, options: &ExecOptions) -> Result<Exec> {
         must_run(container)?;
         let run_dir = self.run_dir(container.id());
         let path = run_dir.join("config.json");
@@ -93,13 +92,93 @@ impl Engine {
             caps.permitted = names;
         }
         let name = hako_store::random::name().doing("name a file")?;
-        let file = run_dir.join(format!("exec-{name}.json"));
+        let runtime = self.runtime(container.record.options.runtime.as_deref())?;
+        let process_file = run_dir.join(format!("exec-{name}.json"));
+        let log = run_dir.join(format!("exec-{name}.log"));
+        let exec = Exec {
+            command: runtime.exec(container.id(), &process_file, &log, options.detach),
+            process: process_file,
+            log,
+            runtime,
+        };
         let text = serde_json::to_vec(&process).map_err(|source| Error::Record {
             id: container.record.id.clone(),
             source,
         })?;
-        std::fs::write(&file, text).at("write", &file)?;
-        let runtime = self.runtime(container.record.options.runtime.as_deref())?;
-        Ok((runtime.exec(container.id(), &file, options.detach), file))
+        std::fs::write(&exec.process, text).at("write", &exec.process)?;
+        Ok(exec)
+    }
+}
+
+/// A process to run. Its files go with it; the end of the container removes those
+/// that a killed command leaves.
+#[derive(Debug)]
+pub struct Exec {
+    /// The runtime's command.
+    pub command: Command,
+    process: PathBuf,
+    log: PathBuf,
+    runtime: OciRuntime,
+}
+
+impl Exec {
+    /// What the command's end with `status` means: the status to end with, and
+    /// what the runtime said beside an error, which it has told already. A
+    /// runtime's failure is told from the process's own status by its log: 126
+    /// and 127 are about the program, 125 is all else.
+    #[must_use]
+    pub fn outcome(&self, status: u8) -> (u8, Vec<String>) {
+        outcome(
+            &self.runtime,
+            &std::fs::read(&self.log).unwrap_or_default(),
+            status,
+        )
+    }
+}
+
+impl Drop for Exec {
+    fn drop(&mut self) {
+        for file in [&self.process, &self.log] {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Line {
+    level: String,
+    msg: String,
+}
+
+fn outcome(runtime: &dyn Runtime, log: &[u8], mut status: u8) -> (u8, Vec<String>) {
+    let mut warnings = Vec::new();
+    for line in log.split(|byte| *byte == b'\n') {
+        let Ok(line) = serde_json::from_slice::<Line>(line) else {
+            continue;
+        };
+        match line.level.as_str() {
+            "error" | "fatal" if status != 0 => status = runtime.status_of(&line.msg),
+            "warning" => warnings.push(line.msg),
+            _ => {}
+        }
+    }
+    (status, warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_from_a_status() {
+        let runtime = OciRuntime::find("/bin/true", std::path::Path::new("/")).unwrap();
+        let told = |log: &str, status| outcome(&runtime, log.as_bytes(), status);
+        assert_eq!(told("", 255), (255, vec![]));
+        let missing = r#"{"level":"error","msg":"exec failed: unable to start container process: exec: \"x\": executable file not found in $PATH","time":"t"}"#;
+        assert_eq!(told(missing, 255).0, 127);
+        assert_eq!(told(r#"{"level":"error","msg":"no container"}"#, 1).0, 125);
+        let warning = "{\"level\":\"warning\",\"msg\":\"w\"}\nnonsense\n";
+        assert_eq!(told(warning, 3), (3, vec!["w".to_owned()]));
+        assert_eq!(told(missing, 0).0, 0);
     }
 }

@@ -38,7 +38,7 @@ pub use check::Finding;
 pub use containers::Filter;
 pub use engine::{Engine, Places};
 pub use error::{Error, Result};
-pub use exec::ExecOptions;
+pub use exec::{Exec, ExecOptions};
 pub use id::random_id;
 pub use images::{Bring, ListedImage, Removed};
 pub use logs::{Line, LogOptions, Stream};

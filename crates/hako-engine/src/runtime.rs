@@ -20,8 +20,12 @@ pub trait Runtime: std::fmt::Debug {
     /// Removes what the runtime keeps of the container, killing it first.
     fn delete(&self, id: &str) -> Result<()>;
     /// The command that runs another process in the container in the
-    /// foreground, with this program's standard streams.
-    fn exec(&self, id: &str, process: &Path, detach: bool) -> Command;
+    /// foreground, with this program's standard streams; what goes wrong is
+    /// written to `log`, too.
+    fn exec(&self, id: &str, process: &Path, log: &Path, detach: bool) -> Command;
+    /// The status for a failure that the runtime told in `message`: 126 or 127
+    /// when it is about the program, else 125.
+    fn status_of(&self, message: &str) -> u8;
 }
 
 /// A runtime with runc's command line.
@@ -167,8 +171,13 @@ impl Runtime for OciRuntime {
         self.run(&["delete", "--force", id])
     }
 
-    fn exec(&self, id: &str, process: &Path, detach: bool) -> Command {
+    fn status_of(&self, message: &str) -> u8 {
+        status_of(message)
+    }
+
+    fn exec(&self, id: &str, process: &Path, log: &Path, detach: bool) -> Command {
         let mut command = self.command();
+        command.arg("--log").arg(log).args(["--log-format", "json"]);
         command.arg("exec");
         if detach {
             command.arg("--detach");

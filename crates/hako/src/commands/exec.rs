@@ -6,7 +6,7 @@
 
 use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ExitCode, ExitStatus, Stdio};
 
 use hako_engine::{Engine, ExecOptions};
@@ -48,16 +48,6 @@ pub(crate) struct Args {
     container_and_command: Vec<String>,
 }
 
-/// Removes the file that describes the process, whatever happens.
-struct Description(PathBuf);
-
-impl Drop for Description {
-    fn drop(&mut self) {
-        // The runtime has read it; the container's end removes what is left.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 pub(crate) fn run(app: &App, args: Args) -> Result {
     let engine: &Engine = &app.engine;
     let mut words = args.container_and_command.into_iter();
@@ -71,8 +61,8 @@ pub(crate) fn run(app: &App, args: Args) -> Result {
         privileged: args.privileged,
         detach: args.detach,
     };
-    let (mut command, description) = engine.exec(&container, &options)?;
-    let _description = Description(description);
+    let mut exec = engine.exec(&container, &options)?;
+    let command = &mut exec.command;
     if args.detach {
         command.stdin(Stdio::null()).stdout(Stdio::null());
     } else if !args.interactive {
@@ -87,9 +77,12 @@ pub(crate) fn run(app: &App, args: Args) -> Result {
     let code = status
         .code()
         .or_else(|| status.signal().map(|signal| 128 + signal));
-    Ok(ExitCode::from(
-        code.and_then(|code| u8::try_from(code).ok()).unwrap_or(125),
-    ))
+    let code = code.and_then(|code| u8::try_from(code).ok());
+    let (code, warnings) = exec.outcome(code.unwrap_or(125));
+    for warning in warnings {
+        crate::output::note(&format!("warning: {warning}"));
+    }
+    Ok(ExitCode::from(code))
 }
 
 /// Waits for the runtime, and passes signals on meanwhile.
