@@ -131,7 +131,8 @@ pub fn call(call: &Call<'_>, mut notice: impl FnMut(Notice) -> Result<()>) -> Re
     }
     reap(&pidfd);
     answered.map_err(|e| match reasons(&call.log, &said) {
-        why if why.is_empty() => e,
+        why if why.is_empty() && !call.log.exists() => e,
+        why if why.is_empty() => Error::new(format!("{e} (see {})", call.log.display())),
         why if call.log.exists() => Error::new(format!("{e}: {why} (see {})", call.log.display())),
         why => Error::new(format!("{e}: {why}")),
     })

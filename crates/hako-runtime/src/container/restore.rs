@@ -5,8 +5,8 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use hako_cgroup::{Cgroup, Host};
-use hako_spec::runtime::{Config, Hooks, NamespaceKind, Resources, Status};
-use rustix::fs::{Mode, OFlags};
+use hako_spec::runtime::{Config, Hooks, Mount, NamespaceKind, Resources, Status};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
@@ -22,8 +22,9 @@ use crate::criu::wire::Message;
 use crate::criu::{self, Call, Kind, Notice};
 use crate::error::{Context, Error, Result};
 use crate::proc::Identity;
-use crate::rootfs::inroot::Root;
-use crate::rootfs::{mount, options};
+use crate::rootfs::inroot::{Root, stat};
+use crate::rootfs::mount;
+use crate::rootfs::options::{self, Options};
 use crate::state::{Container, Directory, Saved, write_whole};
 use crate::sync::{Channel, send_fd};
 
@@ -81,9 +82,10 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
 
     let top = dir.file("criu-root");
     std::fs::create_dir(&top).context(|| top.display().to_string())?;
+    make_places(&config, bundle, &rootfs, utf8(&top)?)?;
     // CRIU looks for its directories where this process has opened them.
     let apart = Apart::go()?;
-    prepare(&config, &rootfs, utf8(&top)?)?;
+    show_root(&rootfs, utf8(&top)?)?;
     let mut dirs = Dirs::open(from, false, "restore.log")?;
     dirs.for_user_namespace(&config)?;
     let mut opened = Vec::new();
@@ -225,14 +227,20 @@ fn joined(config: &Config) -> Result<Vec<Message>> {
     Ok(joined)
 }
 
-/// The root as a mount of its own, which CRIU wants, with the places of all
-/// mounts.
-fn prepare(config: &Config, rootfs: &str, top: &str) -> Result<()> {
+/// The root as a mount of its own at `top`, as CRIU wants it.
+fn show_root(rootfs: &str, top: &str) -> Result<Root> {
     let tree = mount::clone(rootfs, true).context(|| format!("root {rootfs}"))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let target = rustix::fs::open(top, flags, Mode::empty()).context(|| top.to_owned())?;
     mount::attach(&tree, target.as_fd()).context(|| format!("mount {top}"))?;
-    let root = Root::new(tree);
+    Ok(Root::new(tree))
+}
+
+/// Makes the places of all mounts, also those that lie in the sources of bind
+/// mounts: for which these are made, in a mount namespace that ends here.
+fn make_places(config: &Config, bundle: &str, rootfs: &str, top: &str) -> Result<()> {
+    let _apart = Apart::go()?;
+    let root = show_root(rootfs, top)?;
     let tmpfs = |at: &str| {
         config.mounts.iter().any(|m| {
             let dir = m.destination.trim_end_matches('/');
@@ -248,15 +256,24 @@ fn prepare(config: &Config, rootfs: &str, top: &str) -> Result<()> {
             // CRIU has written what is in there.
             continue;
         }
-        let bound = kind == "bind" || options::parse(&m.options).bind;
-        let source = m.source.as_deref().unwrap_or_default();
-        let made = match bound && !std::path::Path::new(source).is_dir() {
-            true => root.make_file(&m.destination, 0o755),
-            false => root.make_dir(&m.destination),
-        };
-        made.context(|| mount::title(m))?;
+        let options = options::parse(&m.options);
+        let bound = kind == "bind" || options.bind;
+        make_place(&root, m, bound.then_some((bundle, &options))).context(|| mount::title(m))?;
     }
     Ok(())
+}
+
+fn make_place(root: &Root, m: &Mount, bound: Option<(&str, &Options)>) -> Result<()> {
+    let Some((bundle, options)) = bound else {
+        return root.make_dir(&m.destination).map(drop);
+    };
+    let tree = mount::clone_source(bundle, m, options)?;
+    let is_dir = FileType::from_raw_mode(stat(tree.as_fd())?.st_mode).is_dir();
+    let place = match is_dir {
+        true => root.make_dir(&m.destination)?,
+        false => root.make_file(&m.destination, 0o755)?,
+    };
+    Ok(mount::attach(&tree, place.as_fd())?)
 }
 
 /// The terminal that CRIU has made again goes where the caller waits for it.

@@ -85,7 +85,13 @@ fn go_and_come_back(b: Bundle) {
     fs::create_dir(&source).unwrap();
     fs::write(source.join("hello"), "there").unwrap();
     std::os::unix::fs::symlink("new", b.rootfs().join("link")).unwrap();
-    let b = b.bind(&source, "/link/place", &["rbind", "ro"]);
+    let outer = b.path("outer");
+    fs::create_dir(&outer).unwrap();
+    fs::set_permissions(&outer, fs::Permissions::from_mode(0o777)).unwrap();
+    let b = b
+        .bind(&source, "/link/place", &["rbind", "ro"])
+        .bind(&outer, "/outer", &["bind"])
+        .bind(&source, "/outer/for/nested", &["bind"]);
     let b = b.edit(|c| c["linux"]["resources"]["pids"] = json!({ "limit": 77 }));
     up(&b);
     until(|| count(&b) > 3);
@@ -100,6 +106,7 @@ fn go_and_come_back(b: Bundle) {
     assert!(work.join("dump.log").exists());
     assert!(b.call(&["state", &b.id]).fails().contains("does not exist"));
     assert!(b.cgroups().is_empty());
+    fs::remove_dir_all(outer.join("for")).unwrap();
     // It may have been stopped between emptying the file and writing it.
     let at = count(&b).max(3);
     let file = b.path("pid");
@@ -109,7 +116,8 @@ fn go_and_come_back(b: Bundle) {
     assert_eq!(b.pid(), pid);
     // It goes on where it was, in its namespaces, mounts and cgroups.
     until(|| count(&b) > at + 3);
-    assert_eq!(b.exec(&["cat", "/link/place/hello"]).ok(), "there");
+    let both = ["cat", "/link/place/hello", "/outer/for/nested/hello"];
+    assert_eq!(b.exec(&both).ok(), "therethere");
     assert_eq!(b.exec(&["hostname"]).ok(), "hako");
     let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     assert!(own.lines().all(|line| line.ends_with(&b.cgroup)), "{own}");
@@ -335,6 +343,7 @@ fn what_criu_is_asked() {
     let net = format!("/proc/{}/ns/net", other.pid());
     let b = b
         .bind(&source, "/place", &["bind"])
+        .bind(&source, "/place/for/nested", &["bind"])
         .namespace("network", Some(&net))
         .namespace("ipc", Some(&format!("/proc/{}/ns/ipc", other.pid())))
         .edit(|c| c["annotations"] = json!({ "org.criu.config": "/etc/own.conf" }));
@@ -413,7 +422,7 @@ fn what_criu_is_asked() {
     assert_eq!(texts(&dump, 37), [format!("net[{inode}]:extRootNetNS")]);
     assert_eq!(
         pairs(&dump, 23),
-        [("/place".to_owned(), "/place".to_owned())]
+        ["/place", "/place/for/nested"].map(|at| (at.to_owned(), at.to_owned()))
     );
     assert!(texts(&dump, 44).concat().ends_with(&b.cgroup));
     let streams = fs::read_to_string(b.path("images/descriptors.json")).unwrap();
@@ -425,6 +434,8 @@ fn what_criu_is_asked() {
         r#"["pipe:[1]","/x","pipe:[2]"]"#,
     )
     .unwrap();
+    // The places of mounts are made again, also in the sources of others.
+    fs::remove_dir_all(source.join("for")).unwrap();
     let hook = b.path("hook");
     let b = b.edit(|c| {
         let script = format!("cat > {}", hook.display());
@@ -455,6 +466,8 @@ fn what_criu_is_asked() {
     assert!(top.ends_with("/criu-root") && !Path::new(&top).exists());
     let mounts = fs::read_to_string(dir.join("mounts")).unwrap();
     assert!(mounts.contains(&top), "{mounts}");
+    assert!(!mounts.contains("criu-root/place"), "{mounts}");
+    assert!(source.join("for/nested").is_dir());
     assert!(
         !fs::read_to_string("/proc/self/mountinfo")
             .unwrap()
@@ -466,7 +479,7 @@ fn what_criu_is_asked() {
     assert!(!roots.is_empty() && roots.iter().all(|(_, place)| *place == b.cgroup));
     assert_eq!(
         pairs(&restore, 23),
-        [("/place".to_owned(), source.display().to_string())]
+        ["/place", "/place/for/nested"].map(|at| (at.to_owned(), source.display().to_string()))
     );
     let inherited: Vec<String> = pairs(&restore, 27)
         .into_iter()
