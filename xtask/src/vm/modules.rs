@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 /// What the tests use of the kernel, beyond what is built in. All of these
 /// are there in Debian's kernels; one that is missing is an error.
-const WANTED: [&str; 27] = [
+const WANTED: [&str; 36] = [
     // The disk with the root file system, and the way out of the reports.
     "virtio_pci",
     "virtio_blk",
@@ -42,6 +42,16 @@ const WANTED: [&str; 27] = [
     "nft_reject",
     "nft_reject_inet",
     "nft_compat",
+    "xt_mark",
+    // What criu asks of networks and sockets.
+    "nf_conntrack_netlink",
+    "unix_diag",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "raw_diag",
+    "af_packet_diag",
+    "netlink_diag",
 ];
 
 /// The modules of one kernel.

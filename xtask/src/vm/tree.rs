@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::vm::cpio::Archive;
 
 /// Packages whose programs the tests run in the guest.
-const PACKAGES: [&str; 27] = [
+const PACKAGES: [&str; 29] = [
     "acl",
     "attr",
     "bash",
@@ -26,7 +26,9 @@ const PACKAGES: [&str; 27] = [
     "docker-registry",
     "findutils",
     "grep",
+    "gzip",
     "iproute2",
+    "iptables",
     "libcap2-bin",
     "mount",
     "nftables",
@@ -44,6 +46,17 @@ const PACKAGES: [&str; 27] = [
 
 /// Where programs lie.
 const PROGRAM_DIRS: [&str; 4] = ["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"];
+
+/// What no package lists as its own, or loads by name: criu locks the network by
+/// iptables.
+const MORE: [&str; 6] = [
+    "/usr/sbin/iptables-restore",
+    "/usr/sbin/iptables-save",
+    "/usr/sbin/ip6tables-restore",
+    "/usr/sbin/ip6tables-save",
+    "/usr/lib/x86_64-linux-gnu/xtables/libxt_mark.so",
+    "/usr/lib/x86_64-linux-gnu/xtables/libxt_standard.so",
+];
 
 /// Directories that are empty at first.
 const DIRS: [(&str, u32); 14] = [
@@ -103,7 +116,7 @@ impl Tree {
             tree.host(Path::new(path))?;
         }
         let mut programs = Vec::new();
-        for path in others {
+        for path in MORE.iter().chain(others) {
             programs.push(tree.host(Path::new(path))?);
         }
         for path in listed(packages)? {

@@ -40,7 +40,15 @@ fn criu(b: &Bundle, verb: &str, flags: &[&str]) -> Out {
     args.push(&b.id);
     let mut command = b.command(&args);
     command.current_dir(b.dir.path());
-    b.finish(command)
+    let mut out = b.finish(command);
+    if out.code != 0 {
+        // Why, for whoever reads that a test has failed.
+        let log = fs::read_to_string(images.join("dump.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines.iter().skip(lines.len().saturating_sub(25));
+        out.stderr.extend(last.flat_map(|line| ["\n", line]));
+    }
+    out
 }
 
 /// `restore --detach` with the streams of [`up`].

@@ -90,15 +90,14 @@ fn sources_may_be_in_the_root() {
         change(&b, "add", &json!([bind(&source, "/plain", &["bind"])])).ok();
         assert_eq!(b.exec(&["cat", "/plain/file"]).ok(), "seen");
         if !user_namespace {
-            let mut mapped = bind(&source, "/mapped", &["bind"]);
+            // A tmpfs can be mapped since Linux 6.3; what carries the root could
+            // be before.
+            let mut mapped = bind(&b.rootfs().join("etc"), "/mapped", &["bind"]);
             for ids in ["uidMappings", "gidMappings"] {
                 mapped[ids] = json!([{ "containerID": 0, "hostID": 70, "size": 10 }]);
             }
             change(&b, "add", &json!([mapped])).ok();
-            assert_eq!(
-                b.exec(&["stat", "-c", "%u:%g", "/mapped/file"]).ok(),
-                "70:70"
-            );
+            assert_eq!(b.exec(&["stat", "-c", "%u:%g", "/mapped"]).ok(), "70:70");
         }
         let nowhere = bind(&b.rootfs().join("t/none"), "/x", &["bind"]);
         let told = change(&b, "add", &json!([nowhere])).fails();
