@@ -12,6 +12,9 @@ pub enum Kind {
     NotFound,
     /// The program cannot be executed: exit status 126.
     NotExecutable,
+    /// The kernel refused the program when everything was done, and nothing but
+    /// the program is at fault: this exit status, 126 or 127.
+    Refused(u8),
     /// A hook failed: the container is to be destroyed.
     Hook,
     /// A record that cannot be read any more.
@@ -58,7 +61,8 @@ impl Error {
     /// runtime.
     pub fn encode(&self) -> Vec<u8> {
         let kind = match self.kind {
-            Kind::Runtime | Kind::Damaged => b'r',
+            // It is not the container's process that tells of a refusal.
+            Kind::Runtime | Kind::Damaged | Kind::Refused(_) => b'r',
             Kind::NotFound => b'n',
             Kind::NotExecutable => b'x',
             Kind::Hook => b'h',

@@ -119,6 +119,7 @@ fn fail(error: &Error, otherwise: u8) -> u8 {
     match error.kind {
         Kind::NotFound => 127,
         Kind::NotExecutable => 126,
+        Kind::Refused(status) => status,
         Kind::Runtime | Kind::Hook | Kind::Damaged => otherwise,
     }
 }

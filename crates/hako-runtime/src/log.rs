@@ -69,12 +69,12 @@ pub fn debug(text: &str) {
 }
 
 /// The failure of the command. It always goes to standard error too, where a
-/// person looks: one of the container's program without our name, as a shell and
-/// runc tell it.
+/// person looks: one of the container's program alone without our name, as a
+/// shell and runc tell it.
 pub fn error(error: &Error) {
     let text = error.to_string();
     let label = match error.kind {
-        Kind::NotFound | Kind::NotExecutable => "",
+        Kind::Refused(_) => "",
         _ => "hako-runtime: error: ",
     };
     if labelled("error", label, &text) {

@@ -243,11 +243,7 @@ pub fn receive_fd(
 
 /// The error of a program that was found but could not be executed.
 pub fn not_executed(program: &str, errno: Errno) -> Error {
-    let kind = if errno == Errno::NOENT {
-        Kind::NotFound
-    } else {
-        Kind::NotExecutable
-    };
+    let kind = Kind::Refused(if errno == Errno::NOENT { 127 } else { 126 });
     let program = program.escape_debug();
     Error::of(kind, format!("exec {program}: {}", Error::from(errno)))
 }
