@@ -43,7 +43,7 @@ fn zero_tasks_are_no_limit_before_version_1_3() {
     let b = b.edit(|c| c["ociVersion"] = json!("1.3.0"));
     b.call(&["delete", "--force", &b.id]).ok();
     b.up();
-    assert_eq!(control(&b, PIDS), "0");
+    assert_eq!(control(&b, PIDS), "1");
 }
 
 #[test]
