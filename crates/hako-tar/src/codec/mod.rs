@@ -6,6 +6,7 @@
 //! [`limit`] does.
 
 mod gzip;
+mod inflate;
 
 use std::io::{self, BufRead, Read, Write};
 

@@ -7,10 +7,20 @@ fn pack(compression: Compression, data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Gives so many bytes at once.
+struct Pieces<'a>(&'a [u8], usize);
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = out.len().min(self.1);
+        self.0.read(&mut out[..count])
+    }
+}
+
 fn unpack(compression: Compression, data: &[u8]) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     // A small buffer puts every border somewhere within a buffer's.
-    let source = io::BufReader::with_capacity(7, data);
+    let source = io::BufReader::with_capacity(7, Pieces(data, 7));
     decoder(compression, source)?.read_to_end(&mut out)?;
     Ok(out)
 }
@@ -162,6 +172,165 @@ proptest! {
         for (c, head) in [(Compression::Gzip, &[0x1f, 0x8b, 8][..]), (Compression::Zstd, &[0x28, 0xb5, 0x2f, 0xfd])] {
             let _ = unpack(c, &noise);
             let _ = unpack(c, &[head, &noise].concat());
+        }
+    }
+}
+
+/// A stream of blocks of every type, by turns.
+fn deflated(data: &[u8], level: u32) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// What another decoder makes of it.
+fn reference(data: &[u8]) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    flate2::read::MultiGzDecoder::new(data).read_to_end(&mut out)?;
+    Ok(out)
+}
+
+/// Text, noise and runs, in which matches reach as far as they may.
+fn mixture(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut out: Vec<u8> = Vec::with_capacity(len + 40_000);
+    while out.len() < len {
+        let count = (next() % 5000) as usize + 1;
+        match next() % 6 {
+            0 => out.extend((0..count).map(|_| next() as u8)),
+            1 => out.extend(std::iter::repeat_n(next() as u8, count)),
+            2 => out.extend((0..count).map(|_| b"etaoin shrdlu\n"[(next() % 14) as usize])),
+            3 => {
+                let skew = next() % 50 + 2;
+                out.extend((0..count).map(|_| (next() % skew * (next() % 7)) as u8));
+            }
+            _ => {
+                let back = (next() as usize % 40_000 + 1).min(out.len());
+                for _ in 0..count.min(back * 300) {
+                    match out.len().checked_sub(back) {
+                        Some(at) => out.push(out[at]),
+                        None => out.push(0),
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn all_levels_and_sizes_come_out_as_they_were() {
+    for (seed, len) in [(1, 0), (2, 1), (3, 300), (4, 70_000), (5, 3_000_000)] {
+        let data = mixture(seed, len);
+        for level in [0, 1, 2, 6, 9] {
+            let packed = deflated(&data, level);
+            let mut out = Vec::new();
+            decoder(Compression::Gzip, packed.as_slice())
+                .unwrap()
+                .read_to_end(&mut out)
+                .unwrap();
+            assert!(out == data, "{len} bytes at level {level}");
+        }
+    }
+}
+
+#[test]
+fn codes_that_zlib_refuses_are_refused() {
+    // Raw streams in a gzip frame; none has a right checksum, all fail before.
+    for (raw, why) in [
+        (&[0x07][..], "unknown type"),
+        (&[0x01, 1, 0, 1, 0], "length of a stored block"),
+        // Fixed code: a literal's code 286; a distance before the beginning.
+        (&[0x1b, 0x03], "a literal's code"),
+        (&[0x03, 0x02], "a distance before"),
+        // 288 codes of literals.
+        (&[0xfd, 0x00, 0x00, 0x00], "too many codes"),
+        // A code of lengths with four codes of one bit.
+        (&[0x05, 0x00, 0x92, 0x04], "more symbols than"),
+        (&[0x05, 0x00, 0x00, 0x00], "incomplete"),
+    ] {
+        let mut data = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+        data.extend_from_slice(raw);
+        data.extend_from_slice(&[0; 400]);
+        let error = unpack(Compression::Gzip, &data).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{why}: {error}");
+        assert!(error.to_string().contains(why), "{why}: {error}");
+        assert!(reference(&data).is_err(), "{why}");
+    }
+}
+
+/// The inflater has taken bytes when the buffer is moved, and gives them back.
+#[test]
+fn stored_blocks_follow_others_at_every_place_of_the_buffer() {
+    let mut state = 7u32;
+    let mut data = Vec::new();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+    for turn in 0..200 {
+        let part: Vec<u8> = (0..turn * 37 % 3000)
+            .map(|at| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                // Noise, which is stored, between text, which is not.
+                if turn % 2 == 0 {
+                    (state >> 24) as u8
+                } else {
+                    b"abcd"[at as usize % 4]
+                }
+            })
+            .collect();
+        packed.write_all(&part).unwrap();
+        // An empty stored block at the next byte.
+        packed.flush().unwrap();
+        data.extend(part);
+    }
+    let packed = packed.finish().unwrap();
+    for buffer in [1, 2, 3, 5, 8, 13, 100, 321, 1000] {
+        let source = io::BufReader::with_capacity(buffer, Pieces(&packed, buffer));
+        let mut out = Vec::new();
+        decoder(Compression::Gzip, source)
+            .unwrap()
+            .read_to_end(&mut out)
+            .unwrap();
+        assert!(out == data, "{buffer}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// The same bytes, or an error of both.
+    #[test]
+    fn damaged_streams_are_as_another_decoder_has_them(
+        seed in any::<u64>(),
+        len in 0usize..20_000,
+        level in 0u32..10,
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        buffer in 1usize..5000,
+    ) {
+        let mut data = deflated(&mixture(seed, len), level);
+        for (at, value) in changes {
+            let at = at.index(data.len());
+            data[at] = value;
+        }
+        let source = io::BufReader::with_capacity(buffer, Pieces(&data, buffer));
+        let mut ours = Vec::new();
+        let ours = decoder(Compression::Gzip, source)
+            .unwrap()
+            .read_to_end(&mut ours)
+            .map(|_| ours);
+        match (ours, reference(&data)) {
+            (Ok(ours), Ok(theirs)) => prop_assert!(ours == theirs),
+            (Err(_), Err(_)) => {}
+            // Another reads past garbage behind the stream, and we do not.
+            (Err(e), Ok(_)) => prop_assert!(
+                e.to_string().contains("gzip") , "{e}"
+            ),
+            (Ok(_), Err(e)) => prop_assert!(false, "only we take it: {e}"),
         }
     }
 }
