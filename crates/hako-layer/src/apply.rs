@@ -11,6 +11,7 @@ use hako_tar::{Entry, Kind, Reader};
 use crate::attrs::{Deferred, Process};
 use crate::cache::{Cache, Dir};
 use crate::error::{quote, system};
+use crate::finisher::Finisher;
 use crate::link::Copied;
 use crate::name::{Name, classify, clean, join, split};
 use crate::{Applied, Error, Format, Notice, Options, XattrPrefix, sys};
@@ -35,6 +36,9 @@ pub fn apply(
             .map_err(|error| layer.blame(error, &entry))?;
     }
     reader.drain()?;
+    if let Some(mut finisher) = layer.finisher.take() {
+        finisher.finish()?;
+    }
     layer.finish()
 }
 
@@ -63,6 +67,8 @@ pub(crate) struct Layer<'a> {
     /// What directories get in the end, by real path.
     pub(crate) deferred: BTreeMap<Vec<u8>, Deferred>,
     pub(crate) applied: Applied,
+    /// Fills files while this goes on.
+    pub(crate) finisher: Option<Finisher>,
     /// Entries, and directories made without one.
     counted: u64,
 }
@@ -95,6 +101,7 @@ impl<'a> Layer<'a> {
             deleted: BTreeSet::new(),
             deferred: BTreeMap::new(),
             applied: Applied::default(),
+            finisher: Finisher::start(),
             counted: 0,
         };
         if empty {

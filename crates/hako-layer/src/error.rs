@@ -25,6 +25,10 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// The files of the layer could not be finished, for a reason that was told
+    /// before.
+    #[error("the files of the layer could not be written")]
+    Files,
     /// The root itself can be nothing but a directory.
     #[error("the layer replaces its root by something that is no directory")]
     Root,

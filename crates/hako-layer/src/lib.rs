@@ -23,6 +23,7 @@ mod cache;
 mod copy;
 mod error;
 mod finish;
+mod finisher;
 mod inherit;
 mod link;
 mod lower;

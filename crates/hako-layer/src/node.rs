@@ -1,9 +1,11 @@
 //! Makes the file that an entry describes. The common case costs one system
-//! call to make it, one to write, one for its times and one to close it;
-//! nothing is looked at before, only when the name turns out to be taken.
+//! call to make it, one to write, one for its times and one to close it (the
+//! latter three by a thread of their own, see `finisher`); nothing is looked at
+//! before, only when the name turns out to be taken.
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use hako_tar::{Entry, Kind, Reader};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -13,6 +15,7 @@ use crate::apply::Layer;
 use crate::attrs::timestamps;
 use crate::cache::Dir;
 use crate::error::{quote, system};
+use crate::finisher::{Attributes, Finisher, PIECE, write};
 use crate::name::join;
 use crate::{Devices, Error, Notice, sys};
 
@@ -120,63 +123,59 @@ impl Layer<'_> {
         let mode = sys::perm(entry.mode & 0o777);
         let fd = self.create(dir, base, || rustix::fs::openat(&dir.fd, base, flags, mode))?;
         self.probe(dir, || sys::fstat(&fd));
-        self.contents(reader, entry, &fd)?;
         let chown = !self.owned(dir, owner);
-        if let (true, Some((uid, gid))) = (chown, owner) {
-            let (uid, gid) = (
-                rustix::fs::Uid::from_raw(uid),
-                rustix::fs::Gid::from_raw(gid),
-            );
-            rustix::fs::fchown(&fd, Some(uid), Some(gid))
-                .map_err(system("set the owner of", &entry.path))?;
+        let last = Attributes {
+            size: entry.sparse.is_some().then_some(entry.size),
+            owner: owner.filter(|_| chown),
+            mode: self.needs_chmod(entry.mode, chown).then_some(entry.mode),
+            times: timestamps(entry.mtime, entry.atime),
+        };
+        let file = Arc::new(fd);
+        let path: Arc<[u8]> = entry.path.as_slice().into();
+        if entry.xattrs.is_empty()
+            && let Some(mut finisher) = self.finisher.take()
+        {
+            let handed = self.hand_over(reader, &mut finisher, &file, &path, last);
+            self.finisher = Some(finisher);
+            return handed;
         }
-        // After chown, which takes setuid bits away; and before capabilities,
-        // which chown takes away, too.
-        if self.needs_chmod(entry.mode, chown) {
-            rustix::fs::fchmod(&fd, sys::perm(entry.mode))
-                .map_err(system("set the mode of", &entry.path))?;
+        while let Some(chunk) = reader.next_chunk()? {
+            write(&file, chunk.offset, chunk.data, &path)?;
+            self.applied.bytes += chunk.data.len() as u64;
         }
-        if !entry.xattrs.is_empty() {
-            let none = rustix::fs::XattrFlags::empty();
-            self.xattrs(entry, |name, value| {
-                rustix::fs::fsetxattr(&fd, name, value, none)
-            })?;
-        }
-        rustix::fs::futimens(&fd, &timestamps(entry.mtime, entry.atime))
-            .map_err(system("set the times of", &entry.path))
+        last.set_first(&file, &path)?;
+        let none = rustix::fs::XattrFlags::empty();
+        self.xattrs(entry, |name, value| {
+            rustix::fs::fsetxattr(&file, name, value, none)
+        })?;
+        last.set_times(&file, &path)
     }
 
-    /// Writes the data straight out of the reader's buffer, leaving holes.
-    fn contents<R: Read>(
+    /// Gives the file's data to the finisher, leaving holes.
+    fn hand_over<R: Read>(
         &mut self,
         reader: &mut Reader<R>,
-        entry: &Entry,
-        fd: &OwnedFd,
+        finisher: &mut Finisher,
+        file: &Arc<OwnedFd>,
+        path: &Arc<[u8]>,
+        last: Attributes,
     ) -> Result<(), Error> {
-        let mut end = 0;
+        let (mut piece, mut begin) = (finisher.buffer(), 0);
         while let Some(chunk) = reader.next_chunk()? {
-            let (mut offset, mut data) = (chunk.offset, chunk.data);
-            while !data.is_empty() {
-                let written = if offset == end && entry.sparse.is_none() {
-                    rustix::io::write(fd, data)
-                } else {
-                    rustix::io::pwrite(fd, data, offset)
-                };
-                let n = match written {
-                    Err(Errno::INTR) => continue,
-                    Ok(0) => return Err(system("write", &entry.path)(Errno::IO)),
-                    other => other.map_err(system("write", &entry.path))?,
-                };
-                data = data.get(n..).unwrap_or_default();
-                offset += n as u64;
-                end = offset;
-                self.applied.bytes += n as u64;
+            let follows = chunk.offset == begin + piece.len() as u64;
+            let fits = piece.len() + chunk.data.len() <= PIECE;
+            if !(piece.is_empty() || follows && fits) {
+                let next = finisher.buffer();
+                let full = std::mem::replace(&mut piece, next);
+                finisher.put(file, path, begin, full, None)?;
             }
+            if piece.is_empty() {
+                begin = chunk.offset;
+            }
+            piece.extend_from_slice(chunk.data);
+            self.applied.bytes += chunk.data.len() as u64;
         }
-        if entry.sparse.is_some() {
-            rustix::fs::ftruncate(fd, entry.size).map_err(system("size", &entry.path))?;
-        }
-        Ok(())
+        finisher.put(file, path, begin, piece, Some(last))
     }
 
     fn dir(&mut self, entry: &Entry, dir: &Dir, base: &[u8]) -> Result<(), Error> {

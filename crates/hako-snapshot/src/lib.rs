@@ -20,6 +20,7 @@
 //! Invariant: a layer's directory under `layers/` is whole, and its diff id was
 //! verified. Invariant: what is under `tmp/` and not locked is nobody's.
 
+mod ahead;
 mod backend;
 mod check;
 mod collect;

@@ -6,7 +6,7 @@
 //! prefixes of its own, so nobody waits in a circle. Hashing and applying go in one pass; the directory appears under
 //! `layers/` only if the diff id is right.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use hako_layer::{Applied, Devices, Format, Ids, Options, XattrPrefix};
 use hako_spec::digest::Digest;
 use hako_store::Hasher;
 
+use crate::ahead::Ahead;
 use crate::backend::Backend;
 use crate::copy;
 use crate::dirs::{Temporary, place};
@@ -46,7 +47,7 @@ impl Snapshotter {
     /// from its start, which then waits for the layers below.
     /// [`Error::DiffId`], [`Error::Apply`], [`Error::Stream`],
     /// [`Error::Abandoned`], and I/O errors; nothing stays behind then.
-    pub fn unpack(&self, stack: &Stack, index: usize, tar: impl Read) -> Result<Unpacked> {
+    pub fn unpack(&self, stack: &Stack, index: usize, tar: impl Read + Send) -> Result<Unpacked> {
         let (diff_id, chain_id) = stack.ids(index)?;
         let there = |stack: &Stack| match self.find(diff_id, chain_id)? {
             Some(key) => {
@@ -156,7 +157,7 @@ impl Job<'_> {
     /// Without a view of the layers below, which are waited for only if the
     /// archive leaves out directories or deletes something. (A missing entry of
     /// the root is made up for when a container's snapshot is prepared.)
-    fn alone(&mut self, tar: impl Read, chain_id: &Digest) -> Result<(LayerKey, Applied)> {
+    fn alone(&mut self, tar: impl Read + Send, chain_id: &Digest) -> Result<(LayerKey, Applied)> {
         let mut applied = self.apply(tar, &self.overlay()?)?;
         let depends = [&applied.implicit, &applied.assumed, &applied.deleted];
         if depends.iter().all(|list| list.is_empty()) {
@@ -171,7 +172,7 @@ impl Job<'_> {
     }
 
     /// With a view of the layers below.
-    fn over(&mut self, tar: impl Read, below: &[LayerKey]) -> Result<Applied> {
+    fn over(&mut self, tar: impl Read + Send, below: &[LayerKey]) -> Result<Applied> {
         let below = self.open_below(below)?;
         let below: Vec<BorrowedFd<'_>> = below.iter().map(|fd| fd.as_fd()).collect();
         let options = self.overlay()?;
@@ -184,34 +185,34 @@ impl Job<'_> {
     }
 
     /// Onto a copy of all layers below.
-    fn plain(&mut self, tar: impl Read, below: &[LayerKey]) -> Result<Applied> {
+    fn plain(&mut self, tar: impl Read + Send, below: &[LayerKey]) -> Result<Applied> {
         if let Some(top) = below.last() {
             copy::tree(&self.snapshotter.layer_path(top), self.tree)?;
         }
         self.apply(tar, &self.options(Format::Plain)?)
     }
 
-    fn apply(&self, tar: impl Read, options: &Options<'_>) -> Result<Applied> {
+    fn apply(&self, tar: impl Read + Send, options: &Options<'_>) -> Result<Applied> {
         let root = place(self.tree)?;
-        let mut tar = Hashing {
-            inner: tar,
-            hasher: Hasher::like(self.diff_id),
-        };
-        let applied =
-            hako_layer::apply(&mut tar, root.as_fd(), options).map_err(|e| self.error(e))?;
-        // The digest is over all that comes, archive or not.
-        io::copy(&mut tar, &mut io::sink()).map_err(|source| Error::Stream {
+        let failed = |source| Error::Stream {
             diff_id: self.diff_id.clone(),
             source,
-        })?;
-        let actual = tar.hasher.finish();
-        if actual != *self.diff_id {
-            return Err(Error::DiffId {
-                expected: self.diff_id.clone(),
-                actual,
-            });
-        }
-        Ok(applied)
+        };
+        std::thread::scope(|scope| {
+            let hasher = Hasher::like(self.diff_id);
+            let mut tar = Ahead::start(scope, tar, hasher).map_err(failed)?;
+            let applied =
+                hako_layer::apply(&mut tar, root.as_fd(), options).map_err(|e| self.error(e))?;
+            // The digest is over all that comes, archive or not.
+            let actual = tar.finish().map_err(failed)?;
+            if actual != *self.diff_id {
+                return Err(Error::DiffId {
+                    expected: self.diff_id.clone(),
+                    actual,
+                });
+            }
+            Ok(applied)
+        })
     }
 
     fn error(&self, source: hako_layer::Error) -> Error {
@@ -239,19 +240,5 @@ impl Job<'_> {
             }
         }
         Ok(trees)
-    }
-}
-
-/// Hashes what is read.
-struct Hashing<R> {
-    inner: R,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        self.hasher.update(buf.get(..n).unwrap_or_default());
-        Ok(n)
     }
 }
