@@ -86,7 +86,7 @@ fn or_none(limit: i64) -> u64 {
     u64::try_from(limit).unwrap_or(NONE)
 }
 
-/// Systemd does not take 0, which is then written to the file.
+/// Systemd does not take 0, for which the file has 1 as well.
 fn tasks(limit: u64) -> u64 {
     limit.max(1)
 }

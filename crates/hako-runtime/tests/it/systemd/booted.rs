@@ -214,8 +214,8 @@ fn limits_are_systemds_and_the_kernels() {
         id,
     ])
     .ok();
-    assert_eq!(s.read("pids.max"), "0");
-    // With any change systemd writes all that it knows, and it knows no 0.
+    assert_eq!(s.read("pids.max"), "1");
+    // With any change systemd writes all that it knows.
     s.call(&["update", "--cpu-quota", "10000", id]).ok();
     expect(&[
         ("MemoryMax", "60000000"),
