@@ -99,7 +99,10 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
         options = options.within(field::CGROUP_ROOT, &root);
     }
     guard.cgroup = Some(cgroup);
-    for (place, source) in external_mounts(&config, &rootfs, None) {
+    for (place, mut source) in external_mounts(&config, &rootfs, None) {
+        if !source.starts_with('/') {
+            source = format!("{bundle}/{source}");
+        }
         options = options.within(field::EXTERNAL_MOUNT, &pair(&place, &source));
     }
     for (at, stream) in streams.iter().enumerate().take(3) {

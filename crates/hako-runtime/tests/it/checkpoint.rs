@@ -351,7 +351,7 @@ fn what_criu_is_asked() {
     let net = format!("/proc/{}/ns/net", other.pid());
     let b = b
         .bind(&source, "/place", &["bind"])
-        .bind(&source, "/place/for/nested", &["bind"])
+        .bind(Path::new("source"), "/place/for/nested", &["bind"])
         .namespace("network", Some(&net))
         .namespace("ipc", Some(&format!("/proc/{}/ns/ipc", other.pid())))
         .edit(|c| c["annotations"] = json!({ "org.criu.config": "/etc/own.conf" }));
