@@ -61,7 +61,8 @@ fn back(b: &Bundle, flags: &[&str]) {
     command.current_dir(b.dir.path());
     command.stdout(Stdio::null());
     let out = command.output().unwrap();
-    assert!(out.status.success(), "{out:?}");
+    let log = fs::read_to_string(images.join("restore.log")).unwrap_or_default();
+    assert!(out.status.success(), "{out:?}\n{log}");
 }
 
 /// A failure of criu's leaves the container as it was and nothing of another.
@@ -99,7 +100,7 @@ fn go_and_come_back(b: Bundle) {
     let b = b
         .bind(&source, "/link/place", &["rbind", "ro"])
         .bind(&outer, "/outer", &["bind"])
-        .bind(&source, "/outer/for/nested", &["bind"]);
+        .bind(Path::new("source"), "/outer/for/nested", &["bind"]);
     let b = b.edit(|c| c["linux"]["resources"]["pids"] = json!({ "limit": 77 }));
     up(&b);
     until(|| count(&b) > 3);
