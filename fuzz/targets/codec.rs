@@ -17,8 +17,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let other = flate2::read::MultiGzDecoder::new(bytes)
             .take(2 << 20)
             .read_to_end(&mut theirs);
+        // It does not take zeros behind the stream for padding.
+        let padded = bytes.last() == Some(&0);
         if result.is_ok() {
-            assert!(other.is_ok() && ours == theirs);
+            assert!((other.is_ok() || padded) && ours == theirs);
         }
     }
 });
