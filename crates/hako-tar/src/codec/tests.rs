@@ -330,7 +330,8 @@ proptest! {
             (Err(e), Ok(_)) => prop_assert!(
                 e.to_string().contains("gzip") , "{e}"
             ),
-            (Ok(_), Err(e)) => prop_assert!(false, "only we take it: {e}"),
+            // Zeros behind the stream are no padding for another.
+            (Ok(_), Err(e)) => prop_assert!(data.ends_with(&[0]), "only we take it: {e}"),
         }
     }
 }
