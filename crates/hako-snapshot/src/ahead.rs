@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn all_bytes_come_in_order_and_the_digest_is_over_all() {
-        let data: Vec<u8> = (0..3_000_000u32).map(|n| (n * 7 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..3_000_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
         std::thread::scope(|scope| {
             let mut ahead = Ahead::start(scope, data.as_slice(), hasher()).unwrap();
             let mut half = vec![0; 1_234_567];
