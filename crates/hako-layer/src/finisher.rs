@@ -159,10 +159,7 @@ impl Finisher {
 
 impl Drop for Finisher {
     fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let _ = self.join();
     }
 }
 

@@ -101,10 +101,7 @@ impl Channel {
                 bytes.extend(error.encode());
                 bytes
             }
-            Message::Source(at, tree) => {
-                return send_fd(self.fd(), tree.as_fd(), format!("S{at}").as_bytes());
-            }
-            Message::NotExecuted(_) | Message::Closed => return Ok(()),
+            Message::Source(..) | Message::NotExecuted(_) | Message::Closed => return Ok(()),
         };
         bytes.truncate(MAX);
         // write(2), which nearly every seccomp filter allows; SIGPIPE is
@@ -171,7 +168,7 @@ impl Channel {
     /// Lets the runtime map the ids of `tree`, the source of the mount with the
     /// place `at` in the configuration.
     pub fn map_source(&self, at: usize, tree: &OwnedFd) -> Result<()> {
-        self.send(&Message::Source(at, tree.try_clone()?))?;
+        send_fd(self.fd(), tree.as_fd(), format!("S{at}").as_bytes())?;
         self.wait_go().map(drop)
     }
 

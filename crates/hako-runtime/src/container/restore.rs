@@ -5,8 +5,8 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use hako_cgroup::{Cgroup, Host};
-use hako_spec::runtime::{Config, Hooks, Mount, NamespaceKind, Resources, Status};
-use rustix::fs::{FileType, Mode, OFlags};
+use hako_spec::runtime::{Config, Hooks, NamespaceKind, Resources, Status};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
@@ -22,9 +22,8 @@ use crate::criu::wire::Message;
 use crate::criu::{self, Call, Kind, Notice};
 use crate::error::{Context, Error, Result};
 use crate::proc::Identity;
-use crate::rootfs::inroot::{Root, stat};
-use crate::rootfs::mount;
-use crate::rootfs::options::{self, Options};
+use crate::rootfs::inroot::Root;
+use crate::rootfs::{mount, options};
 use crate::state::{Container, Directory, Saved, write_whole};
 use crate::sync::{Channel, send_fd};
 
@@ -99,10 +98,8 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
         options = options.within(field::CGROUP_ROOT, &root);
     }
     guard.cgroup = Some(cgroup);
-    for (place, mut source) in external_mounts(&config, &rootfs, None) {
-        if !source.starts_with('/') {
-            source = format!("{bundle}/{source}");
-        }
+    for (place, source) in external_mounts(&config, &rootfs, None) {
+        let source = mount::on_host(bundle, &source);
         options = options.within(field::EXTERNAL_MOUNT, &pair(&place, &source));
     }
     for (at, stream) in streams.iter().enumerate().take(3) {
@@ -260,23 +257,20 @@ fn make_places(config: &Config, bundle: &str, rootfs: &str, top: &str) -> Result
             continue;
         }
         let options = options::parse(&m.options);
-        let bound = kind == "bind" || options.bind;
-        make_place(&root, m, bound.then_some((bundle, &options))).context(|| mount::title(m))?;
+        if options.remount {
+            continue;
+        }
+        let at = mount::inside(rootfs, &m.destination).unwrap_or(&m.destination);
+        let made = match kind == "bind" || options.bind {
+            true => mount::bind_source(&root, rootfs, bundle, m, &options).and_then(|tree| {
+                let place = mount::place(&root, &tree, at)?;
+                Ok(mount::attach(&tree, place.as_fd())?)
+            }),
+            false => root.make_dir(at).map(drop),
+        };
+        made.context(|| mount::title(m))?;
     }
     Ok(())
-}
-
-fn make_place(root: &Root, m: &Mount, bound: Option<(&str, &Options)>) -> Result<()> {
-    let Some((bundle, options)) = bound else {
-        return root.make_dir(&m.destination).map(drop);
-    };
-    let tree = mount::clone_source(bundle, m, options)?;
-    let is_dir = FileType::from_raw_mode(stat(tree.as_fd())?.st_mode).is_dir();
-    let place = match is_dir {
-        true => root.make_dir(&m.destination)?,
-        false => root.make_file(&m.destination, 0o755)?,
-    };
-    Ok(mount::attach(&tree, place.as_fd())?)
 }
 
 /// The terminal that CRIU has made again goes where the caller waits for it.

@@ -3,6 +3,7 @@
 //! handle of its destination, which was resolved inside the root. No path is
 //! resolved twice.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -103,9 +104,8 @@ fn one(
         return remount(cx, destination, o);
     }
     let bind = o.bind || mount.kind.as_deref() == Some("bind");
-    let own_source = mount.source.as_deref().and_then(|s| inside(cx.rootfs, s));
     let mapped = idmap::asked(mount, o) && source.is_none();
-    if mapped && !(bind && own_source.is_some()) {
+    if mapped && !(bind && own_source(cx.rootfs, mount).is_some()) {
         return Err(Error::new(
             "only the source of a bind mount can be id-mapped, and only with rights over it",
         ));
@@ -118,22 +118,12 @@ fn one(
         }
         let tree = match source {
             Some(tree) => tree.try_clone()?,
-            None => match own_source {
-                Some(path) => (cx.root.handle(path))
-                    .and_then(|there| clone_fd(there.as_fd(), o.recursive_bind))
-                    .context(|| format!("bind source {path} of the container"))?,
-                None => clone_source(cx.bundle, mount, o)?,
-            },
+            None => bind_source(cx.root, cx.rootfs, cx.bundle, mount, o)?,
         };
         if mapped {
             map(&tree)?;
         }
-        let is_dir = FileType::from_raw_mode(stat(tree.as_fd())?.st_mode).is_dir();
-        let target = if is_dir {
-            cx.root.make_dir(destination)?
-        } else {
-            cx.root.make_file(destination, 0o755)?
-        };
+        let target = place(cx.root, &tree, destination)?;
         bind_attributes(cx, tree.as_fd(), o)?;
         attach(&tree, target.as_fd())?;
         propagate(tree.as_fd(), o)?;
@@ -220,20 +210,51 @@ fn unlinked_dir(root: &Root, destination: &str, kind: &str) -> Result<OwnedFd> {
     }
 }
 
-/// A detached copy of the source of a bind mount; a relative one is below
-/// `bundle`.
+/// The place in the container that the source of `mount` means, if it lies in the
+/// root.
+pub fn own_source<'m>(rootfs: &str, mount: &'m Mount) -> Option<&'m str> {
+    inside(rootfs, mount.source.as_deref()?)
+}
+
+/// A detached copy of the source of a bind mount, in `root` or on the host.
+pub fn bind_source(
+    root: &Root,
+    rootfs: &str,
+    bundle: &str,
+    mount: &Mount,
+    o: &Options,
+) -> Result<OwnedFd> {
+    match own_source(rootfs, mount) {
+        Some(path) => (root.handle(path))
+            .and_then(|there| clone_fd(there.as_fd(), o.recursive_bind))
+            .context(|| format!("bind source {path} of the container")),
+        None => clone_source(bundle, mount, o),
+    }
+}
+
+/// Opens the place of `tree` at `destination`, and makes it where it is missing.
+pub fn place(root: &Root, tree: &OwnedFd, destination: &str) -> Result<OwnedFd> {
+    match FileType::from_raw_mode(stat(tree.as_fd())?.st_mode).is_dir() {
+        true => root.make_dir(destination),
+        false => root.make_file(destination, 0o755),
+    }
+}
+
+/// The host's path of a source; a relative one is below `bundle`.
+pub fn on_host<'s>(bundle: &str, source: &'s str) -> Cow<'s, str> {
+    match source.starts_with('/') {
+        true => source.into(),
+        false => format!("{bundle}/{source}").into(),
+    }
+}
+
+/// A detached copy of the source of a bind mount on the host.
 pub fn clone_source(bundle: &str, mount: &Mount, o: &Options) -> Result<OwnedFd> {
     let source = mount
         .source
         .as_deref()
         .ok_or_else(|| Error::new("the bind mount has no source"))?;
-    let joined;
-    let path = if source.starts_with('/') {
-        source
-    } else {
-        joined = format!("{bundle}/{source}");
-        &joined
-    };
+    let path = &*on_host(bundle, source);
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if o.recursive_bind {
         flags |= OpenTreeFlags::AT_RECURSIVE;

@@ -49,10 +49,7 @@ impl Sources {
         }
         let container = config.linux.as_ref().filter(|_| user_namespace);
         for m in &config.mounts {
-            let tree = match within(rootfs, m) {
-                true => Ok(None),
-                false => one(proc, container, bundle, m, user_namespace),
-            };
+            let tree = one(proc, container, bundle, rootfs, m, user_namespace);
             sources.mounts.push(tree.context(|| mount::title(m))?);
         }
         if !shared {
@@ -66,10 +63,7 @@ impl Sources {
     pub fn of_running(proc: &Proc, config: &Config, bundle: &str, rootfs: &str) -> Result<Self> {
         let mut sources = Sources::default();
         for m in &config.mounts {
-            let tree = match within(rootfs, m) {
-                true => Ok(None),
-                false => one(proc, config.linux.as_ref(), bundle, m, true),
-            };
+            let tree = one(proc, config.linux.as_ref(), bundle, rootfs, m, true);
             sources.mounts.push(tree.context(|| mount::title(m))?);
         }
         sources.cut_off()?;
@@ -93,13 +87,6 @@ impl Sources {
     }
 }
 
-/// Whether the source of `m` lies in the container's root: its process finds it
-/// there, with what is mounted before it.
-fn within(rootfs: &str, m: &Mount) -> bool {
-    let source = m.source.as_deref();
-    source.is_some_and(|source| mount::inside(rootfs, source).is_some())
-}
-
 /// Maps the ids of `tree`, which the container's process has found to be the
 /// source of the mount with the place `at` in `config`.
 pub fn map(proc: &Proc, config: &Config, at: usize, tree: &OwnedFd) -> Result<()> {
@@ -112,18 +99,21 @@ pub fn map(proc: &Proc, config: &Config, at: usize, tree: &OwnedFd) -> Result<()
 }
 
 /// The source of `m`, if it is a bind mount that is to be opened: always with
-/// `all`, or when it is mapped.
+/// `all`, or when it is mapped. One in the container's root is left to
+/// its process, which finds it there with what is mounted before it.
 fn one(
     proc: &Proc,
     container: Option<&Linux>,
     bundle: &str,
+    rootfs: &str,
     m: &Mount,
     all: bool,
 ) -> Result<Option<OwnedFd>> {
     let o = options::parse(&m.options);
     let mapped = idmap::asked(m, &o);
     let bind = o.bind || m.kind.as_deref() == Some("bind");
-    if !bind || o.remount || !(all || mapped) {
+    let within = mount::own_source(rootfs, m).is_some();
+    if !bind || o.remount || within || !(all || mapped) {
         return Ok(None);
     }
     let tree = clone_source(bundle, m, &o)?;

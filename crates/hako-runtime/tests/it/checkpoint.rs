@@ -353,6 +353,11 @@ fn what_criu_is_asked() {
     let b = b
         .bind(&source, "/place", &["bind"])
         .bind(Path::new("source"), "/place/for/nested", &["bind"])
+        // It has no source of its own, and so no place to be made.
+        .edit(|c| {
+            let again = json!({ "destination": "/place", "options": ["bind", "remount", "ro"] });
+            c["mounts"].as_array_mut().unwrap().push(again);
+        })
         .namespace("network", Some(&net))
         .namespace("ipc", Some(&format!("/proc/{}/ns/ipc", other.pid())))
         .edit(|c| c["annotations"] = json!({ "org.criu.config": "/etc/own.conf" }));

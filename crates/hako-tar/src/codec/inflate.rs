@@ -337,6 +337,19 @@ impl Inflate {
         };
         let (litlen, dist) = (&*self.litlen, &*self.dist);
         let (mut bits, mut have, mut at, mut pos) = (self.bits, self.have, input.at, *to);
+        macro_rules! used {
+            ($entry:expr) => {
+                bits >>= $entry & 0x3f;
+                have -= $entry & 0x3f;
+            };
+        }
+        macro_rules! literal {
+            ($entry:expr) => {
+                used!($entry);
+                out[pos] = ($entry >> 16) as u8;
+                pos += 1;
+            };
+        }
         let step = loop {
             if at > limit {
                 break Ok(Step::More);
@@ -347,24 +360,16 @@ impl Inflate {
             (bits, have, at) = refill(bits, have, data, at);
             let mut entry = litlen[(bits & mask(LITLEN_BITS)) as usize];
             if entry & LITERAL != 0 {
-                macro_rules! literal {
-                    () => {
-                        bits >>= entry & 0x3f;
-                        have -= entry & 0x3f;
-                        out[pos] = (entry >> 16) as u8;
-                        pos += 1;
-                    };
-                }
-                literal!();
+                literal!(entry);
                 entry = litlen[(bits & mask(LITLEN_BITS)) as usize];
                 if entry & LITERAL != 0 {
-                    literal!();
+                    literal!(entry);
                     entry = litlen[(bits & mask(LITLEN_BITS)) as usize];
                     if entry & LITERAL != 0 {
-                        literal!();
+                        literal!(entry);
                         entry = litlen[(bits & mask(LITLEN_BITS)) as usize];
                         if entry & LITERAL != 0 {
-                            literal!();
+                            literal!(entry);
                             continue;
                         }
                     }
@@ -382,15 +387,11 @@ impl Inflate {
                     entry = litlen.get(place).copied().unwrap_or(SPECIAL | INVALID);
                 }
                 if entry & LITERAL != 0 {
-                    bits >>= entry & 0x3f;
-                    have -= entry & 0x3f;
-                    out[pos] = (entry >> 16) as u8;
-                    pos += 1;
+                    literal!(entry);
                     continue;
                 }
                 if entry & END != 0 {
-                    bits >>= entry & 0x3f;
-                    have -= entry & 0x3f;
+                    used!(entry);
                     break Ok(Step::End);
                 }
                 if entry & SPECIAL != 0 {
@@ -398,8 +399,7 @@ impl Inflate {
                 }
             }
             let length = (entry >> 16) as usize + extra(bits, entry);
-            bits >>= entry & 0x3f;
-            have -= entry & 0x3f;
+            used!(entry);
             let mut entry = dist[(bits & mask(DIST_BITS)) as usize];
             if entry & SPECIAL != 0 {
                 if entry & INVALID == 0 {
@@ -413,8 +413,7 @@ impl Inflate {
                 }
             }
             let distance = (entry >> 16) as usize + extra(bits, entry);
-            bits >>= entry & 0x3f;
-            have -= entry & 0x3f;
+            used!(entry);
             if distance > pos - floor {
                 break Err(invalid("a distance before the beginning"));
             }
