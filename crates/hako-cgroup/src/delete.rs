@@ -43,6 +43,10 @@ impl Cgroup {
 }
 
 fn remove(place: &Place, start: Instant) -> Result<()> {
+    // Mostly nobody is in it and nothing below: one call in place of four.
+    if let Ok(()) | Err(Errno::NOENT) = rustix::fs::rmdir(&place.path) {
+        return Ok(());
+    }
     let Some((parent, name)) = place.path.rsplit_once('/') else {
         return Ok(());
     };

@@ -15,8 +15,9 @@ use hako_sys::clone::{Forked, exit_now, fork};
 use hako_sys::{exec, fds, signal};
 use rustix::fs::Access;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
 use wire::{Message, Value};
 
 use crate::container::launch::reap;
@@ -52,15 +53,13 @@ const MAX: usize = 40 << 10;
 /// What the child says in place of CRIU when it fails before.
 const FAILED: u8 = b'E';
 
-/// One request.
+/// One request, but for its options.
 #[derive(Debug)]
 pub struct Call<'a> {
     /// The program, as [`find`] found it.
     pub program: &'a CString,
     /// What to do.
     pub kind: Kind,
-    /// Its `criu_opts`.
-    pub options: Message,
     /// Descriptors that the options name by their numbers.
     pub passed: Vec<BorrowedFd<'a>>,
     /// The file into which CRIU writes what it does.
@@ -86,56 +85,99 @@ pub fn has(program: &CString, feature: Feature) -> Result<bool> {
     let question = Call {
         program,
         kind: Kind::Features,
-        options: Message::default().switch(field, true),
         passed: Vec::new(),
         log: PathBuf::new(),
         place: None,
     };
-    let answer = call(&question, |_| Ok(()))?;
+    let options = Message::default().switch(field, true);
+    let answer = question.start()?.ask(&options, |_| Ok(()))?;
     Ok(answer.features.contains(&field.into()))
 }
 
-/// Has CRIU do `call`; the value is its last answer.
-pub fn call(call: &Call<'_>, mut notice: impl FnMut(Notice) -> Result<()>) -> Result<Answer> {
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .context(|| "make a socket pair")?;
-    // What it complains of before it opens its log. A restored process has the
-    // caller's streams in the end, and CRIU has them from the start.
-    let (said, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    let stderr = (call.kind != Kind::Restore).then_some(stderr);
-    let join = call.place.and_then(Join::v2_dir);
-    let pidfd = match fork(0, join).context(|| "make a process for criu")? {
-        Forked::Child => {
-            drop(ours);
-            let error = become_criu(call, &theirs, stderr.as_ref());
-            let text = [&[FAILED], error.to_string().as_bytes()].concat();
-            let _ = rustix::io::write(&theirs, &text);
-            exit_now(1)
-        }
-        Forked::Parent { pidfd, .. } => pidfd,
-    };
-    drop((theirs, stderr));
-    let field = if call.kind == Kind::Features { 5 } else { 2 };
-    let request = Message::default()
-        .number(1, call.kind as i64)
-        .within(field, &call.options);
-    let answered = send(&ours, &request).and_then(|()| serve(call, &ours, &mut notice));
-    drop(ours);
-    if answered.is_err() {
-        let _ = signal::send(pidfd.as_fd(), 15);
+/// CRIU, which waits to be asked. It is ended when it is dropped.
+#[derive(Debug)]
+pub struct Criu<'a> {
+    call: &'a Call<'a>,
+    /// Its process.
+    pub pid: Pid,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+    /// What it complains of before it opens its log.
+    said: OwnedFd,
+}
+
+impl Drop for Criu<'_> {
+    fn drop(&mut self) {
+        let _ = signal::send(self.pidfd.as_fd(), 15);
+        reap(&self.pidfd);
     }
-    reap(&pidfd);
-    answered.map_err(|e| match reasons(&call.log, &said) {
-        why if why.is_empty() && !call.log.exists() => e,
-        why if why.is_empty() => Error::new(format!("{e} (see {})", call.log.display())),
-        why if call.log.exists() => Error::new(format!("{e}: {why} (see {})", call.log.display())),
-        why => Error::new(format!("{e}: {why}")),
-    })
+}
+
+impl Call<'_> {
+    /// Starts CRIU.
+    pub fn start(&self) -> Result<Criu<'_>> {
+        let (socket, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .context(|| "make a socket pair")?;
+        // A restored process has the caller's streams in the end, and CRIU has
+        // them from the start.
+        let (said, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let stderr = (self.kind != Kind::Restore).then_some(stderr);
+        let join = self.place.and_then(Join::v2_dir);
+        match fork(0, join).context(|| "make a process for criu")? {
+            Forked::Child => {
+                drop(socket);
+                let error = become_criu(self, &theirs, stderr.as_ref());
+                let text = [&[FAILED], error.to_string().as_bytes()].concat();
+                let _ = rustix::io::write(&theirs, &text);
+                exit_now(1)
+            }
+            Forked::Parent { pid, pidfd } => Ok(Criu {
+                call: self,
+                pid,
+                pidfd,
+                socket,
+                said,
+            }),
+        }
+    }
+}
+
+impl Criu<'_> {
+    /// Has it do the call with the `criu_opts` `options`; the value is its last
+    /// answer. `notice` is told what it tells meanwhile.
+    pub fn ask(
+        self,
+        options: &Message,
+        mut notice: impl FnMut(Notice) -> Result<()>,
+    ) -> Result<Answer> {
+        let call = self.call;
+        let field = if call.kind == Kind::Features { 5 } else { 2 };
+        let request = Message::default()
+            .number(1, call.kind as i64)
+            .within(field, options);
+        let answered =
+            send(&self.socket, &request).and_then(|()| serve(call, &self.socket, &mut notice));
+        // Nothing more is asked, so it ends; what it says of a failure is
+        // complete then.
+        let _ = shutdown(&self.socket, Shutdown::Both);
+        if answered.is_err() {
+            let _ = signal::send(self.pidfd.as_fd(), 15);
+        }
+        reap(&self.pidfd);
+        answered.map_err(|e| match reasons(&call.log, &self.said) {
+            why if why.is_empty() && !call.log.exists() => e,
+            why if why.is_empty() => Error::new(format!("{e} (see {})", call.log.display())),
+            why if call.log.exists() => {
+                Error::new(format!("{e}: {why} (see {})", call.log.display()))
+            }
+            why => Error::new(format!("{e}: {why}")),
+        })
+    }
 }
 
 fn send(socket: &OwnedFd, message: &Message) -> Result<()> {

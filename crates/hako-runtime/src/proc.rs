@@ -78,6 +78,17 @@ impl Proc {
     }
 }
 
+/// Reads a file of procfs that the kernel tells whole in one read(2); the first
+/// 4096 bytes of a longer one.
+pub fn short(path: &str) -> rustix::io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let mut text = vec![0; 4096];
+    let length = rustix::io::read(&file, &mut text)?;
+    text.truncate(length);
+    Ok(text)
+}
+
 /// What `/proc/PID/stat` tells about a process that may have been replaced by
 /// another one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,8 +104,7 @@ pub struct Identity {
 impl Identity {
     /// Looks at process `pid`; `None` when there is none.
     pub fn of(pid: i32) -> Option<Self> {
-        let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-        parse_stat(&text)
+        parse_stat(&short(&format!("/proc/{pid}/stat")).ok()?)
     }
 
     /// Whether the process still runs.

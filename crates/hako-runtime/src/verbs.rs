@@ -27,6 +27,7 @@ use hako_spec::id::ContainerId;
 use crate::cli::Args;
 use crate::container::launch::CgroupManager;
 use crate::error::{Error, Result};
+use crate::proc::short;
 use crate::state::Container;
 
 /// What every verb gets.
@@ -84,7 +85,8 @@ fn default_root(rootless: bool) -> PathBuf {
 /// A user namespace that maps less than everything: rights over the host's
 /// cgroups are not to be had in it.
 fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = short("/proc/self/uid_map").unwrap_or_default();
+    let map = String::from_utf8_lossy(&map);
     !hako_sys::id_map::is_initial(&map)
 }
 

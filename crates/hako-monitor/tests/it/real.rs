@@ -62,7 +62,11 @@ impl Real {
         for dir in ["proc", "dev", "sys", "tmp"] {
             std::fs::create_dir(rootfs.join(dir)).unwrap();
         }
-        std::fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("needs busybox-static");
+        // By another process: what a test's thread starts meanwhile would have
+        // it open for writing, and it could not be executed (ETXTBSY).
+        let busybox = rootfs.join("bin/busybox");
+        let cp = Command::new("cp").arg("/bin/busybox").arg(busybox).status();
+        assert!(cp.unwrap().success(), "needs busybox-static");
         for applet in ["sh", "sleep", "stty", "tty", "tail", "cat"] {
             std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }

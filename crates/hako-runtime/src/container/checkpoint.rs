@@ -101,6 +101,8 @@ impl Dirs {
         let log = request.work.as_ref().unwrap_or(&request.images).join(log);
         // An older one would explain this failure by that one's reasons.
         let _ = std::fs::remove_file(&log);
+        // It is read from other mount namespaces, too, where "." is another.
+        let log = std::path::absolute(log)?;
         Ok(Dirs {
             images,
             work: work.transpose()?,
@@ -218,18 +220,17 @@ pub fn checkpoint(container: &Container, config: &Config, request: &Request) -> 
             true => Kind::PreDump,
             false => Kind::Dump,
         },
-        options,
         passed: dirs.fds(),
         log: dirs.log.clone(),
         place: None,
     };
-    criu::call(&call, |notice| {
+    let notice = |notice: criu::Notice| {
         if let ("status-ready", Some(status)) = (notice.name.as_str(), &request.status) {
             rustix::io::write(status, b"\0").context(|| "--status-fd")?;
         }
         Ok(())
-    })
-    .map(|_| ())
+    };
+    call.start()?.ask(&options, notice).map(drop)
 }
 
 /// A message of two texts.

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::seccomp::Prepared;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log;
 use crate::state::write_whole;
 
@@ -29,6 +29,11 @@ const NAME: &str = "#filters";
 const PLACES: u64 = 64;
 /// A longer profile is compiled each time.
 const MAX_PROFILE: usize = 1 << 20;
+
+/// crun's annotations: names that are unknown are an error, not left out; and
+/// the listener of profiles that name none.
+const STRICT: &str = "run.oci.seccomp_fail_unknown_syscall";
+const RECEIVER: &str = "run.oci.seccomp.receiver";
 
 /// Those below a root.
 #[derive(Debug)]
@@ -89,6 +94,14 @@ impl Filters {
     pub fn prepare(&self, read: &Read) -> Result<Option<Prepared>> {
         let prepared = self.prepared(read)?;
         if let Some(prepared) = &prepared {
+            let strict = read.config.annotations.get(STRICT);
+            if strict.is_some_and(|value| value != "0")
+                && let Some(name) = prepared.program().unknown.first()
+            {
+                return Err(Error::new(format!(
+                    "linux.seccomp: unknown system call {name:?}, which the annotation {STRICT} forbids"
+                )));
+            }
             log::debug(&format!("seccomp filter flags: {}", prepared.flags()));
         }
         Ok(prepared)
@@ -102,7 +115,8 @@ impl Filters {
         let Some(parsed) = linux.and_then(|l| l.seccomp.as_ref()) else {
             return Ok(None);
         };
-        let prepared = Prepared::compile(parsed)?;
+        let receiver = read.config.annotations.get(RECEIVER);
+        let prepared = Prepared::compile(parsed, receiver.map(String::as_str))?;
         // With a listener there is more to it than its program.
         let program = prepared.program();
         if !program.has_notify

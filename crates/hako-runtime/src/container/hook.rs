@@ -17,6 +17,7 @@ use hako_spec::runtime::{Hook, State};
 use hako_sys::clone::{Forked, exit_now, fork};
 use hako_sys::{exec, fds, signal, stub};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
@@ -105,9 +106,10 @@ pub fn run(name: &str, hooks: &[Hook], state: &State, start: Start<'_>) -> Resul
     if hooks.is_empty() {
         return Ok(());
     }
-    let state = serde_json::to_vec(state)?;
+    let text = serde_json::to_vec(state)?;
+    let files = files(state, start)?;
     for (at, hook) in hooks.iter().enumerate() {
-        one(hook, &state, start)
+        one(hook, &text, start, &files)
             .map_err(|e| Error::of(Kind::Hook, e.to_string()))
             .context(|| format!("error running {name} hook #{at}: {}", hook.path))?;
     }
@@ -124,7 +126,27 @@ pub fn run_all(name: &str, hooks: &[Hook], state: &State) {
     }
 }
 
-fn one(hook: &Hook, state: &[u8], start: Start<'_>) -> Result<()> {
+/// Where crun's annotations want what the host's hooks write, standard output
+/// and errors; what they say elsewhere is told if they fail.
+fn files(state: &State, start: Start<'_>) -> Result<[Option<OwnedFd>; 2]> {
+    let open = |key: &str| -> Result<Option<OwnedFd>> {
+        let path = state.annotations.get(key);
+        let Some(path) = path.filter(|_| matches!(start, Start::Runtime(_))) else {
+            return Ok(None);
+        };
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::RWXU);
+        Ok(Some(file.context(|| format!("annotation {key}: {path}"))?))
+    };
+    Ok([open("run.oci.hooks.stdout")?, open("run.oci.hooks.stderr")?])
+}
+
+fn one(
+    hook: &Hook,
+    state: &[u8],
+    start: Start<'_>,
+    [out, err]: &[Option<OwnedFd>; 2],
+) -> Result<()> {
     let strings = |list: Vec<OsString>| {
         list.into_iter()
             .map(|s| CString::new(s.into_vec()))
@@ -148,7 +170,12 @@ fn one(hook: &Hook, state: &[u8], start: Start<'_>) -> Result<()> {
     let stub = stub::make(&path, told).context(|| "make the exec stub")?;
     match fork(0, None).context(|| "fork")? {
         Forked::Child => {
-            let errno = become_hook(&stub, [&stdin, &stdout, &stdout], told, start, &argv, &env);
+            let stdio = [
+                &stdin,
+                out.as_ref().unwrap_or(&stdout),
+                err.as_ref().unwrap_or(&stdout),
+            ];
+            let errno = become_hook(&stub, stdio, told, start, &argv, &env);
             let _ = rustix::io::write(&errors, &errno.raw_os_error().to_ne_bytes());
             exit_now(126)
         }

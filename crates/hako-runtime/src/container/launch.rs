@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hako_cgroup::{Cgroup, CgroupPath, Devices, Host, Join, Options as CgroupOptions, Permission};
 use hako_spec::id::ContainerId;
-use hako_spec::runtime::{
-    Config, ConsoleSize, Hook, NamespaceKind, Process, Resources, State, Status,
-};
+use hako_spec::runtime::{ConsoleSize, Hook, NamespaceKind, Process, Resources, State, Status};
 use hako_sys::clone::{Forked, flags, fork};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -206,18 +204,7 @@ pub fn launch(request: Request<'_>) -> Result<Launched> {
     }
     let rdt = rdt::Plan::of(config, &request.id)?;
     let proc = Proc::open()?;
-    let host = match request.cgroups {
-        CgroupManager::Nobody => Host::default(),
-        _ => Host::detect().context(|| "find the cgroup hierarchies")?,
-    };
-    let mut scope = None;
-    let cgroup_path = match request.cgroups {
-        CgroupManager::Systemd => {
-            let planned = Scope::plan(&host, config, &request.id, request.rootless_cgroups)?;
-            scope.insert(planned).path().clone()
-        }
-        CgroupManager::Runtime | CgroupManager::Nobody => cgroup_path(config, &request.id)?,
-    };
+    let (host, mut scope, cgroup_path) = cgroup_place(&request)?;
 
     let dir = Directory::make(request.root, &request.id)?;
     let mut container = Container {
@@ -368,13 +355,23 @@ fn check_terminal(request: &Request<'_>, process: &Process) -> Result<()> {
     }
 }
 
-/// The container's place below the hierarchies.
-pub fn cgroup_path(config: &Config, id: &ContainerId) -> Result<CgroupPath> {
-    let path = config
-        .linux
-        .as_ref()
-        .and_then(|l| l.cgroups_path.as_deref());
-    CgroupPath::resolve(path, id.as_str()).context(|| "linux.cgroupsPath")
+/// The hierarchies and the container's place below them, and the scope that
+/// systemd is to make there.
+pub fn cgroup_place(request: &Request<'_>) -> Result<(Host, Option<Scope>, CgroupPath)> {
+    let config = &request.bundle.read.config;
+    let host = match request.cgroups {
+        CgroupManager::Nobody => Host::default(),
+        _ => Host::detect().context(|| "find the cgroup hierarchies")?,
+    };
+    if request.cgroups == CgroupManager::Systemd {
+        let scope = Scope::plan(&host, config, &request.id, request.rootless_cgroups)?;
+        let path = scope.path().clone();
+        return Ok((host, Some(scope), path));
+    }
+    let linux = config.linux.as_ref();
+    let path = linux.and_then(|l| l.cgroups_path.as_deref());
+    let path = CgroupPath::resolve(path, request.id.as_str()).context(|| "linux.cgroupsPath")?;
+    Ok((host, None, path))
 }
 
 /// The cgroup at `path`, which must not be anybody's: deleting the container

@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use hako_cgroup::{Cgroup, Host};
+use hako_cgroup::{Cgroup, Host, Join};
 use hako_spec::runtime::{Config, Hooks, NamespaceKind, Resources, Status};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -14,12 +14,12 @@ use super::apart::Apart;
 use super::bundle::utf8;
 use super::checkpoint::{self, DESCRIPTORS, Dirs, external, external_mounts, field, key, pair};
 use super::launch::{
-    self, CgroupManager, Guard, Launched, cgroup_options, cgroup_path, free_cgroup, make_cgroup,
+    self, Guard, Launched, cgroup_options, cgroup_place, free_cgroup, make_cgroup,
 };
 use super::namespaces::{Namespaces, file};
 use super::{check, console, hook, pids, rdt, receivers};
 use crate::criu::wire::Message;
-use crate::criu::{self, Call, Kind, Notice};
+use crate::criu::{Call, Kind, Notice};
 use crate::error::{Context, Error, Result};
 use crate::proc::Identity;
 use crate::rootfs::inroot::Root;
@@ -39,11 +39,6 @@ pub struct Restored {
 /// Makes the container of `request` out of the files of `from`. On failure
 /// nothing of it is left.
 pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Result<Restored> {
-    if request.cgroups == CgroupManager::Systemd {
-        return Err(Error::new(
-            "restore cannot have systemd make the cgroups: leave --systemd-cgroup out",
-        ));
-    }
     let bundle = request.bundle.path()?;
     let config = request.bundle.read.config.clone();
     let rootfs = request.bundle.rootfs()?;
@@ -54,8 +49,7 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     let what = || format!("{}, which checkpoint writes", streams.display());
     let text_of_streams = std::fs::read(&streams).context(what)?;
     let streams: Vec<String> = serde_json::from_slice(&text_of_streams).context(what)?;
-    let host = Host::detect().context(|| "find the cgroup hierarchies")?;
-    let place = cgroup_path(&config, &request.id)?;
+    let (host, mut scope, place) = cgroup_place(request)?;
 
     let rdt = rdt::Plan::of(&config, &request.id)?;
     let dir = Directory::make(request.root, &request.id)?;
@@ -65,6 +59,9 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     };
     let mut guard = Guard::new(dir.clone(), container.state(Status::Creating));
     container.saved.set_cgroup(&free_cgroup(&host, &place)?);
+    if let Some(scope) = &scope {
+        container.saved.set_scope(scope.saved());
+    }
     container.saved.rdt = rdt.as_ref().map(|plan| plan.saved().clone());
     dir.keep_config(&in_time_namespace(&request.bundle.read.text)?)?;
     dir.save(&container.saved)?;
@@ -73,11 +70,15 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     let resources = resources.unwrap_or(&none);
     let roomy = pids::roomy(&host, resources);
     let at_first = roomy.as_ref().unwrap_or(resources);
-    let options = cgroup_options(request, &namespaces);
-    let cgroup = make_cgroup(&host, &place, at_first, &options)?;
-    container.saved.set_cgroup(&cgroup);
-    dir.save(&container.saved)?;
-    let join = cgroup.join().context(|| "open the cgroup")?;
+    let cgroup_options = cgroup_options(request, &namespaces);
+    let mut join = Join::default();
+    if scope.is_none() {
+        let cgroup = make_cgroup(&host, &place, at_first, &cgroup_options)?;
+        container.saved.set_cgroup(&cgroup);
+        dir.save(&container.saved)?;
+        join = cgroup.join().context(|| "open the cgroup")?;
+        guard.cgroup = Some(cgroup);
+    }
 
     let top = dir.file("criu-root");
     std::fs::create_dir(&top).context(|| top.display().to_string())?;
@@ -93,14 +94,11 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
         .switch(field::EVASIVE_DEVICES, true)
         .switch(field::SIBLING, true)
         .text(field::ROOT, utf8(&top)?);
-    for (name, path) in roots(&host, &cgroup) {
-        let root = Message::default().text(1, &name).text(2, &path);
-        options = options.within(field::CGROUP_ROOT, &root);
-    }
-    guard.cgroup = Some(cgroup);
     for (place, source) in external_mounts(&config, &rootfs, None) {
         let source = mount::on_host(bundle, &source);
-        options = options.within(field::EXTERNAL_MOUNT, &pair(&place, &source));
+        // CRIU looks for its mount by the text of the path.
+        let source = std::fs::canonicalize(&*source).context(|| source.to_string())?;
+        options = options.within(field::EXTERNAL_MOUNT, &pair(&place, utf8(&source)?));
     }
     for (at, stream) in streams.iter().enumerate().take(3) {
         if stream.starts_with("pipe:") {
@@ -126,13 +124,25 @@ pub fn restore(request: &launch::Request<'_>, from: &checkpoint::Request) -> Res
     let call = Call {
         program: &from.program,
         kind: Kind::Restore,
-        options,
         passed,
         log: dirs.log.clone(),
         place: Some(&join),
     };
     let mut terminal = None;
-    let answer = criu::call(&call, |notice| match notice.name.as_str() {
+    let criu = call.start()?;
+    if let Some(scope) = &mut scope {
+        // The processes will be CRIU's children, and stay when it has gone.
+        let pid = criu.pid.as_raw_nonzero().get();
+        let cgroup = scope.enter(&mut guard, (&host, &config), pid, at_first, &cgroup_options)?;
+        container.saved.set_cgroup(&cgroup);
+        dir.save(&container.saved)?;
+        guard.cgroup = Some(cgroup);
+    }
+    for (name, path) in roots(&host, &container.saved.cgroup()) {
+        let root = Message::default().text(1, &name).text(2, &path);
+        options = options.within(field::CGROUP_ROOT, &root);
+    }
+    let answer = criu.ask(&options, |notice| match notice.name.as_str() {
         "orphan-pts-master" => send_terminal(request, notice, &mut terminal),
         "setup-namespaces" => apart.outside(|| runtime_hooks(&config, &container, notice.pid)),
         _ => Ok(()),

@@ -23,8 +23,9 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Compiles `profile`; connects to its listener while the host is in sight.
-    pub fn compile(profile: &Seccomp) -> Result<Self> {
+    /// Compiles `profile`; connects to its listener, or to `receiver` where it
+    /// names none, while the host is in sight.
+    pub fn compile(profile: &Seccomp, receiver: Option<&str>) -> Result<Self> {
         let native = Arch::native()
             .ok_or_else(|| Error::new("seccomp is not supported on this architecture"))?;
         let program = hako_seccomp::compile(profile, native).context(|| "linux.seccomp")?;
@@ -38,6 +39,7 @@ impl Prepared {
             let path = profile
                 .listener_path
                 .as_deref()
+                .or(receiver)
                 .ok_or_else(|| Error::new("linux.seccomp: SCMP_ACT_NOTIFY needs listenerPath"))?;
             let socket = connect_to(Path::new(path), SocketType::STREAM);
             let socket =

@@ -62,8 +62,8 @@ fn one(global: &Global, id: &ContainerId, force: bool) -> Result<()> {
 /// caller that has sent KILL may be sooner here than the kernel is done.
 fn settled(container: &Container) -> Status {
     let limit = Timespec::try_from(LIMIT).ok();
-    if let Ok(pidfd) = container.pidfd()
-        && Identity::of(container.saved.pid).is_some_and(|i| i.dying)
+    if Identity::of(container.saved.pid).is_some_and(|now| now.dying && now.alive())
+        && let Ok(pidfd) = container.pidfd()
     {
         let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], limit.as_ref());
     }

@@ -100,7 +100,7 @@ fn go_and_come_back(b: Bundle) {
     let b = b
         .bind(&source, "/link/place", &["rbind", "ro"])
         .bind(&outer, "/outer", &["bind"])
-        .bind(Path::new("source"), "/outer/for/nested", &["bind"]);
+        .bind(Path::new("./source"), "/outer/for/nested", &["bind"]);
     let b = b.edit(|c| c["linux"]["resources"]["pids"] = json!({ "limit": 77 }));
     up(&b);
     until(|| count(&b) > 3);

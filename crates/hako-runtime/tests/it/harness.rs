@@ -113,13 +113,27 @@ fn base() -> &'static Path {
     })
 }
 
+/// Copies a program that is to be executed. Another process writes it: a file
+/// that this one has open for writing is open in what another test's thread
+/// starts meanwhile, too, and until that executes its own program nobody can
+/// execute the file (ETXTBSY).
+pub fn copy_program(from: &Path, to: &Path) {
+    let cp = Command::new("cp").arg(from).arg(to).status();
+    assert!(
+        cp.unwrap().success(),
+        "cp {} {}",
+        from.display(),
+        to.display()
+    );
+}
+
 /// A root with busybox in it.
 pub fn make_root(root: &Path) {
     for dir in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home"] {
         fs::create_dir_all(root.join(dir)).unwrap();
     }
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-    fs::copy(base(), root.join("bin/busybox")).expect("busybox-static is needed");
+    copy_program(base(), &root.join("bin/busybox"));
     for name in APPLETS {
         symlink("busybox", root.join("bin").join(name)).unwrap();
     }

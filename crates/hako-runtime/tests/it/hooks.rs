@@ -307,6 +307,34 @@ fn failing_poststop_hooks_are_warnings_and_the_others_run() {
 }
 
 #[test]
+fn what_hooks_of_the_host_write_goes_where_annotations_say() {
+    let b = hook(
+        Bundle::sh("true"),
+        "createRuntime",
+        "echo one; echo two >&2",
+    );
+    let b = hook(b, "startContainer", "echo three");
+    let b = hook(b, "poststop", "echo four");
+    let [out, err] = ["out", "err"].map(|name| b.path(name));
+    let b = b.edit(|c| {
+        c["annotations"]["run.oci.hooks.stdout"] = json!(out.to_str().unwrap());
+        c["annotations"]["run.oci.hooks.stderr"] = json!(err.to_str().unwrap());
+    });
+    b.run().ok();
+    b.run().ok();
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    assert_eq!(read(out), "one\nfour\none\nfour\n");
+    assert_eq!(read(err), "two\ntwo\n");
+    let key = "run.oci.hooks.stdout";
+    let b = b.edit(|c| c["annotations"][key] = json!("/nowhere/out"));
+    let said = b.run().fails();
+    assert!(
+        said.contains("annotation run.oci.hooks.stdout: /nowhere/out: "),
+        "{said}"
+    );
+}
+
+#[test]
 fn time_limits_hold() {
     for script in [
         "sleep 1000",

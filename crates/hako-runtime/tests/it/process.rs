@@ -486,11 +486,37 @@ fn notifications_go_to_the_listener() {
     assert_eq!(state["fds"], json!(["seccompFd"]));
     assert_eq!(state["state"]["id"], b.id.as_str());
     assert_eq!(state["state"]["pid"], b.pid());
+    // crun's annotation is for profiles that name none.
+    let other = with_filter("sleep 1000", &rules, true).edit(|c| {
+        c["annotations"]["run.oci.seccomp.receiver"] = json!(path.to_str().unwrap());
+    });
+    other.up();
+    let (mut call, _) = listener.accept().unwrap();
+    let n = call.read(&mut text).unwrap();
+    let state: Value = serde_json::from_slice(&text[..n]).unwrap();
+    assert_eq!(state["state"]["id"], other.id.as_str());
     let rules = json!([{ "names": ["sendmsg"], "action": "SCMP_ACT_NOTIFY" }]);
     let bad = with_filter("true", &rules, true).edit(|c| {
         c["linux"]["seccomp"]["listenerPath"] = json!(path.to_str().unwrap());
     });
     assert!(bad.run().fails().contains("must allow sendmsg"));
+}
+
+#[test]
+fn unknown_calls_are_left_out_or_refused() {
+    let key = "run.oci.seccomp_fail_unknown_syscall";
+    let rules = json!([{ "names": ["mkdir", "no_such_call"], "action": "SCMP_ACT_ERRNO" }]);
+    let b = with_filter("exit 3", &rules, true);
+    assert_eq!(b.run().code, 3);
+    let b = b.edit(|c| c["annotations"][key] = json!("1"));
+    // The filter is known by now.
+    assert!(
+        b.run()
+            .fails()
+            .contains("unknown system call \"no_such_call\"")
+    );
+    let b = b.edit(|c| c["annotations"][key] = json!("0"));
+    assert_eq!(b.run().code, 3);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{BIN, Bundle, Out, until};
+use crate::harness::{BIN, Bundle, Out, copy_program, until};
 
 struct Rootless(Bundle);
 
@@ -15,7 +15,7 @@ impl Rootless {
         let b = Bundle::sh(script);
         let dir = b.dir.path().to_owned();
         fs::remove_file(dir.join("config.json")).unwrap();
-        fs::copy(BIN, dir.join("program")).unwrap();
+        copy_program(BIN.as_ref(), &dir.join("program"));
         let spec = Command::new(BIN)
             .args(["spec", "--rootless", "-b"])
             .arg(&dir)

@@ -9,17 +9,20 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{BIN, Bundle, patience, until};
+use crate::harness::{BIN, Bundle, copy_program, patience, until};
 
 /// A copy of the runtime that an attack may destroy.
 fn copy_of_runtime(b: &Bundle) -> PathBuf {
     let path = b.path("hako-runtime");
-    fs::copy(BIN, &path).unwrap();
+    copy_program(BIN.as_ref(), &path);
     path
 }
 
 fn executable(path: &Path, content: &[u8]) {
-    fs::write(path, content).unwrap();
+    let text = path.with_extension("new");
+    fs::write(&text, content).unwrap();
+    copy_program(&text, path);
+    fs::remove_file(text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{World, finish, hako};
+use crate::support::{World, finish, hako, must};
 
 /// A directory with busybox as its root file system.
 fn bundle(world: &World) -> PathBuf {
@@ -15,7 +15,8 @@ fn bundle(world: &World) -> PathBuf {
     for name in ["bin", "proc", "sys", "dev", "tmp"] {
         fs::create_dir_all(dir.join("rootfs").join(name)).unwrap();
     }
-    fs::copy("/bin/busybox", dir.join("rootfs/bin/busybox")).unwrap();
+    let busybox = dir.join("rootfs/bin/busybox");
+    must("cp", &["/bin/busybox", busybox.to_str().unwrap()]);
     for name in [
         "sh", "cat", "hostname", "grep", "mount", "umask", "id", "stat",
     ] {

@@ -27,7 +27,7 @@ fn shared() -> Arc<tempfile::TempDir> {
         std::fs::create_dir(at("bin")).unwrap();
         for program in ["hako", "hako-runtime"] {
             let from = hako().with_file_name(program);
-            std::fs::copy(from, dir.path().join("bin").join(program)).unwrap();
+            must("cp", &[from.to_str().unwrap(), &at("bin")]);
         }
         must("cp", &["-a", layout().to_str().unwrap(), &at("layout")]);
         let image = format!("{}:bb", at("layout"));
