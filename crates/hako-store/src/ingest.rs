@@ -95,6 +95,14 @@ impl BlobWriter {
         self.offset
     }
 
+    /// What is written, for a reader that follows. Nothing of it is verified
+    /// before [`BlobWriter::commit`].
+    ///
+    /// Errors: those of open(2).
+    pub fn reader(&self) -> Result<File> {
+        File::open(&self.path).at("open", &self.path)
+    }
+
     /// The digest promised.
     #[must_use]
     pub fn digest(&self) -> &Digest {

@@ -12,6 +12,7 @@ use hako_spec::reference::Reference;
 use hako_store::{BlobWriter, Error as StoreError, Ingest, Store};
 use tokio::sync::mpsc;
 
+use crate::arriving::{Arriving, Expected};
 use crate::error::{Error, Result};
 use crate::origin::Content;
 use crate::progress::{Event, Progress};
@@ -159,8 +160,14 @@ impl Fetch {
     }
 
     /// Brings a layer's blob into the store, from where a former attempt
-    /// stopped.
-    pub(crate) async fn blob(&self, descriptor: &Descriptor) -> Result<()> {
+    /// stopped. Who expects it can follow.
+    pub(crate) async fn blob(&self, descriptor: &Descriptor, expected: Expected) -> Result<()> {
+        self.bring_blob(descriptor, &expected.0).await?;
+        expected.0.arrived();
+        Ok(())
+    }
+
+    async fn bring_blob(&self, descriptor: &Descriptor, arriving: &Arc<Arriving>) -> Result<()> {
         let digest = &descriptor.digest;
         for attempt in 0.. {
             let (store, wanted) = (self.store.clone(), descriptor.clone());
@@ -177,9 +184,12 @@ impl Fetch {
             });
             let result = match &self.origin {
                 Origin::Registry { client, reference } => {
-                    self.download(client, reference, writer).await
+                    self.download(client, reference, writer, arriving).await
                 }
-                Origin::Local(content) => self.copy(Arc::clone(content), descriptor, writer).await,
+                Origin::Local(content) => {
+                    let content = Arc::clone(content);
+                    self.copy(content, descriptor, writer, arriving).await
+                }
             };
             match result {
                 // What lay there from a former attempt was wrong; it is gone.
@@ -196,6 +206,7 @@ impl Fetch {
         client: &Client,
         reference: &Reference,
         writer: Box<BlobWriter>,
+        arriving: &Arc<Arriving>,
     ) -> Result<()> {
         let digest = writer.digest().clone();
         // The writer hashes what comes; once is enough.
@@ -203,10 +214,13 @@ impl Fetch {
         let mut download = download.unhashed();
         // The disk and the hash have a thread of their own.
         let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
+        let arriving = Arc::clone(arriving);
         let writing = tokio::task::spawn_blocking(move || {
             let mut writer = writer;
+            arriving.begin(writer.reader()?, writer.offset());
             while let Some(piece) = receiver.blocking_recv() {
                 writer.write_bytes(&piece)?;
+                arriving.advance(writer.offset());
             }
             Ok::<_, StoreError>(writer)
         });
@@ -239,11 +253,14 @@ impl Fetch {
         content: Arc<dyn Content>,
         descriptor: &Descriptor,
         mut writer: Box<BlobWriter>,
+        arriving: &Arc<Arriving>,
     ) -> Result<()> {
         let (descriptor, name) = (descriptor.clone(), self.name.clone());
+        let arriving = Arc::clone(arriving);
         let progress = Arc::clone(&self.progress);
         blocking(move || {
             writer.restart()?;
+            arriving.begin(writer.reader()?, 0);
             let mut reader = content.open(&descriptor)?;
             let mut buffer = vec![0; PIECE];
             loop {
@@ -261,6 +278,7 @@ impl Fetch {
                     }
                 };
                 writer.write_bytes(buffer.get(..count).unwrap_or_default())?;
+                arriving.advance(writer.offset());
                 let (digest, bytes) = (descriptor.digest.clone(), count as u64);
                 progress.event(Event::LayerProgress { digest, bytes });
             }

@@ -1,6 +1,7 @@
 //! The layers of one image, in parallel: downloaded, verified, unpacked.
 //!
-//! Downloads are bounded; unpacking begins in rising order, because a layer may
+//! A layer is unpacked as far as it has come ([`crate::arriving`]). Downloads
+//! are bounded; unpacking begins in rising order, because a layer may
 //! wait for those below it ([`hako_snapshot::Stack`]), and those must have
 //! begun then.
 
@@ -13,6 +14,7 @@ use hako_spec::image::Descriptor;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::arriving::{Arriving, Expected};
 use crate::error::{Error, Result};
 use crate::fetch::{Fetch, Origin, blocking};
 use crate::plan::Layer;
@@ -158,6 +160,7 @@ impl Shared {
         let digest = layer.descriptor.digest.clone();
         let progress = &self.fetch.progress;
         let needs_blob = self.keep || self.snapshotter.is_none();
+        let mut arriving = None;
         let is_new = if there && !needs_blob {
             progress.event(Event::Exists {
                 digest: digest.clone(),
@@ -167,16 +170,11 @@ impl Shared {
             let stored = self.has_blob(&layer.descriptor).await?;
             let direct = !needs_blob && matches!(self.fetch.origin, Origin::Local(_));
             if !stored && !direct {
-                let permit = self.downloads.acquire().await;
-                self.fetch.blob(&layer.descriptor).await?;
-                drop(permit);
+                arriving = Some(Arc::default());
             }
             !(there && stored)
         };
-        let size = match &self.snapshotter {
-            None => layer.descriptor.size,
-            Some(snapshotter) => self.unpack(Arc::clone(snapshotter), &layer, there).await?,
-        };
+        let size = self.fetch_and_unpack(&layer, there, arriving).await?;
         if !needs_blob && is_new {
             self.drop_blob(digest.clone()).await?;
         }
@@ -184,6 +182,53 @@ impl Shared {
             progress.event(Event::Done { digest });
         }
         Ok(Total { size, is_new })
+    }
+
+    /// Both at once: the layer is unpacked as far as it has come. The value is
+    /// the size of what is kept, in bytes. `arriving`: it has to be fetched.
+    async fn fetch_and_unpack(
+        self: &Arc<Self>,
+        layer: &Layer,
+        there: bool,
+        arriving: Option<Arc<Arriving>>,
+    ) -> Result<u64> {
+        let (blob, expected) = (&layer.descriptor, arriving.clone().map(Expected));
+        // It owns what is expected from the start, and so gives it up whenever
+        // it is dropped.
+        let download = async move {
+            if let Some(expected) = expected {
+                let _permit = self.downloads.acquire().await;
+                self.fetch.blob(blob, expected).await?;
+                if self.snapshotter.is_some() {
+                    let digest = blob.digest.clone();
+                    self.fetch.progress.event(Event::Unpacking { digest });
+                }
+            }
+            Ok(())
+        };
+        let Some(snapshotter) = self.snapshotter.clone() else {
+            return download.await.map(|()| blob.size);
+        };
+        let unpack = self.unpack(snapshotter, layer, there, arriving.clone());
+        tokio::pin!(download, unpack);
+        tokio::select! {
+            biased;
+            fetched = &mut download => match (fetched, unpack.await) {
+                (Err(error), Err(_)) => Err(error),
+                // Somebody else has made the layer.
+                (Err(_), unpacked) if !self.keep => unpacked,
+                (fetched, unpacked) => fetched.and(unpacked),
+            },
+            unpacked = &mut unpack => {
+                let is_lost = || arriving.is_some_and(|arriving| arriving.is_lost());
+                match &unpacked {
+                    // The cause of it, or what is kept besides.
+                    Err(_) if is_lost() => download.await.and(unpacked),
+                    Ok(_) if self.keep => download.await.and(unpacked),
+                    _ => unpacked,
+                }
+            }
+        }
     }
 
     async fn wait_until_ready(&self, index: usize) {
@@ -212,6 +257,7 @@ impl Shared {
         snapshotter: Arc<Snapshotter>,
         layer: &Layer,
         there: bool,
+        arriving: Option<Arc<Arriving>>,
     ) -> Result<u64> {
         let index = layer.index;
         let mut begun = self.begun.subscribe();
@@ -220,14 +266,14 @@ impl Shared {
         let permit = Arc::clone(&self.unpacking).acquire_owned().await;
         self.begun
             .send_modify(|begun| *begun = (*begun).max(index + 1));
-        if !there {
+        if !there && arriving.is_none() {
             let digest = layer.descriptor.digest.clone();
             self.fetch.progress.event(Event::Unpacking { digest });
         }
         let (shared, layer) = (Arc::clone(self), layer.clone());
         blocking(move || {
             let _permit = permit;
-            let result = shared.unpack_now(&snapshotter, &layer);
+            let result = shared.unpack_now(&snapshotter, &layer, arriving.as_ref());
             if result.is_err() {
                 shared.stack.abandon();
             }
@@ -236,17 +282,28 @@ impl Shared {
         .await
     }
 
-    fn unpack_now(&self, snapshotter: &Snapshotter, layer: &Layer) -> Result<u64> {
+    fn unpack_now(
+        &self,
+        snapshotter: &Snapshotter,
+        layer: &Layer,
+        arriving: Option<&Arc<Arriving>>,
+    ) -> Result<u64> {
         let failed = |source: crate::error::Cause| Error::Unpack {
             name: self.fetch.name.clone(),
             digest: layer.descriptor.digest.clone(),
             source,
         };
-        // Twice if the layer turns out to need those below.
-        for _ in 0..2 {
-            let source = Plain::new(&self.fetch, layer);
+        // Again if the layer turns out to need those below, and if what a former
+        // download had left was wrong.
+        for _ in 0..3 {
+            let before = arriving.map_or(0, |arriving| arriving.attempt());
+            let begins_again = |arriving: &Arc<Arriving>| {
+                arriving.attempt() > 0 && arriving.begins_again(before.max(1))
+            };
+            let source = Plain::new(&self.fetch, layer, arriving);
             let unpacked = match snapshotter.unpack(&self.stack, layer.index, source) {
                 Err(SnapshotError::NeedsLower { .. }) => continue,
+                Err(_) if arriving.is_some_and(begins_again) => continue,
                 result => result.map_err(|error| failed(error.into()))?,
             };
             for warning in &unpacked.layer.warnings {

@@ -2,7 +2,7 @@
 //!
 //! [`Source`] says where an image is, [`pull()`] brings it: the index and the
 //! manifest for the platform, the config, the layers in parallel, each blob
-//! verified before it is visible, each layer unpacked as soon as it is there.
+//! verified before it is visible, each layer unpacked while it comes.
 //! The image's name appears last, so that a name always means a whole image,
 //! and whatever a killed pull left behind is used by the next one.
 //!
@@ -11,6 +11,7 @@
 //! and come from the place that was asked, and files of a local layout are
 //! opened below its directory only.
 
+mod arriving;
 pub mod error;
 mod fetch;
 mod job;

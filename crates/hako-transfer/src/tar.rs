@@ -1,6 +1,8 @@
-//! The plain tar of a layer, from the store or straight from a local source.
+//! The plain tar of a layer: from the store, out of its download, or straight
+//! from a local source.
 
 use std::io::{self, BufRead as _, BufReader, Read};
+use std::sync::Arc;
 
 use hako_distribution::hash::Hasher;
 use hako_spec::digest::Digest;
@@ -8,6 +10,7 @@ use hako_spec::image::media_type::{LayerCompression, layer_compression};
 use hako_store::Error as StoreError;
 use hako_tar::codec::{self, Compression, Decoder};
 
+use crate::arriving::Arriving;
 use crate::fetch::{Fetch, Origin};
 use crate::plan::Layer;
 
@@ -22,6 +25,7 @@ type Source = Box<dyn Read + Send>;
 pub(crate) struct Plain<'a> {
     fetch: &'a Fetch,
     layer: &'a Layer,
+    arriving: Option<&'a Arc<Arriving>>,
     state: State,
 }
 
@@ -32,10 +36,16 @@ enum State {
 }
 
 impl<'a> Plain<'a> {
-    pub(crate) fn new(fetch: &'a Fetch, layer: &'a Layer) -> Self {
+    /// `arriving`: the layer's blob, if it is on its way.
+    pub(crate) fn new(
+        fetch: &'a Fetch,
+        layer: &'a Layer,
+        arriving: Option<&'a Arc<Arriving>>,
+    ) -> Self {
         Self {
             fetch,
             layer,
+            arriving,
             state: State::Closed,
         }
     }
@@ -46,9 +56,14 @@ impl<'a> Plain<'a> {
         codec::decoder(compression(self.layer, head), source)
     }
 
-    /// The blob: of the store, else of a local source.
+    /// The blob: as it comes, else of the store, else of a local source.
     fn source(&self) -> io::Result<Source> {
         let wanted = &self.layer.descriptor;
+        if let Some(arriving) = self.arriving
+            && let Some(follow) = arriving.follow()?
+        {
+            return Ok(Box::new(follow));
+        }
         match self
             .fetch
             .store
