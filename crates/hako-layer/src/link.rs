@@ -12,7 +12,7 @@ use crate::cache::Dir;
 use crate::error::{quote, system};
 use crate::lower::Found;
 use crate::name::{Name, classify, clean, join, split};
-use crate::resolve::MAX_LINKS;
+use crate::target::MAX_LINKS;
 use crate::{Error, sys};
 
 /// A lower layer's file that this layer has a copy of.
@@ -40,7 +40,7 @@ impl Layer<'_> {
         let Name::Entry { parent, base: name } = classify(&target)? else {
             return Err(refuse("a hard link needs a file"));
         };
-        let Some(there) = self.directory(parent, &entry.path, false)? else {
+        let Some(there) = self.resolve(parent, &entry.path, false)? else {
             return self.link_lower(entry, parent, name, dir, base);
         };
         let stat = match sys::stat(&there.fd, name) {
@@ -118,9 +118,9 @@ impl Layer<'_> {
             Some(Found::Dir(_)) => return Err(refuse("it is a directory")),
             Some(Found::Symlink(from, link)) => {
                 self.create(dir, base, || rustix::fs::symlinkat(&*link, &dir.fd, base))?;
-                self.copy_attributes(&from, name, dir, base)?;
+                self.copy_attributes(&from.fd, name, dir, base)?;
             }
-            Some(Found::File(from)) => self.copy_up(&from, name, dir, base)?,
+            Some(Found::File(from)) => self.copy_up(&from.fd, name, dir, base)?,
         }
         let path = join(&dir.real, base);
         let stat = sys::stat(&dir.fd, base).map_err(system("examine", &path))?;
@@ -167,7 +167,7 @@ impl Layer<'_> {
                 Err(Errno::NOENT) => match self.below(&next)? {
                     Some(Found::Dir(_)) => None,
                     Some(Found::Symlink(_, target)) => {
-                        self.followed.insert(next.clone());
+                        self.book.followed.insert(next.clone());
                         Some(target)
                     }
                     Some(Found::File(_)) | None => return Ok(None),
