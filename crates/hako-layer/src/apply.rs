@@ -13,7 +13,7 @@ use crate::book::Book;
 use crate::cache::{Cache, Dir};
 use crate::error::system;
 use crate::finisher::Finisher;
-use crate::link::Copied;
+use crate::link::Copies;
 use crate::name::join;
 use crate::target::{Step, Target, fill};
 use crate::{Applied, Error, Format, Limits, Options, XattrPrefix, sys};
@@ -48,8 +48,8 @@ pub(crate) struct Layer<'a> {
     /// by real path, for its whiteouts concern the rest alone.
     pub(crate) made: Option<HashSet<Vec<u8>>>,
     pub(crate) book: Book,
-    /// Lower layers' files that were copied to be linked, by real path there.
-    pub(crate) copies: BTreeMap<Vec<u8>, Copied>,
+    /// Lower layers' files that were copied to be linked.
+    pub(crate) copies: Copies,
     /// What directories get in the end, by real path.
     pub(crate) deferred: BTreeMap<Vec<u8>, Deferred>,
     /// Fills files while this goes on.
@@ -77,7 +77,7 @@ impl<'a> Layer<'a> {
             cache: Cache::default(),
             made: (!empty).then(HashSet::new),
             book: Book::new(overlay && options.lower.is_none()),
-            copies: BTreeMap::new(),
+            copies: Copies::default(),
             deferred: BTreeMap::new(),
             finisher: Finisher::start(),
         };
@@ -127,6 +127,7 @@ impl<'a> Layer<'a> {
             self.deferred.remove(&real);
         }
         self.book.removed(&real, removed.is_dir());
+        self.copies.removed(&real);
         if removed.is_dir() || removed.is_symlink() {
             self.cache.clear();
         }

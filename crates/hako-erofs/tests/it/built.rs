@@ -70,11 +70,12 @@ pub(crate) fn build_with(
     Ok((built, applied))
 }
 
-/// Whiteouts have the time of their making in a directory.
+/// Whiteouts in a directory have the time of their making, and a group that
+/// their directory may give them; neither means anything.
 pub(crate) fn timeless(mut tree: Tree) -> Tree {
     for node in tree.values_mut() {
         if (node.kind, node.rdev) == ('c', 0) {
-            node.mtime = (0, 0);
+            (node.mtime, node.owner) = ((0, 0), (0, 0));
         }
     }
     tree
