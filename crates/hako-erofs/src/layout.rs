@@ -18,6 +18,9 @@ use crate::index::Index;
 use crate::tree::{Body, Id, ROOT, Tree};
 use crate::xattr::{EMPTY, Table};
 
+/// Blocks of a page: readers take metadata by pages.
+const PAGE: u64 = 8;
+
 /// The plan of an image.
 pub(crate) struct Layout {
     /// Every file once, in the order of the inodes; directories with their
@@ -86,7 +89,7 @@ impl Layout {
         }
         plan.order = order;
         plan.blocks = plan.meta + at.div_ceil(BLOCK);
-        plan.end = plan.blocks + blocks;
+        plan.end = (plan.blocks + blocks).next_multiple_of(PAGE);
         Ok(plan)
     }
 

@@ -95,6 +95,7 @@ impl<W: Write> Image<'_, W> {
                 self.pad(end)?;
             }
         }
+        self.pad(self.plan.end * BLOCK)?;
         self.out.flush()
     }
 

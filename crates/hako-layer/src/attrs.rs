@@ -189,9 +189,14 @@ impl Layer<'_> {
 
     /// Gives a directory the attributes of one that no archive describes.
     pub(crate) fn reset_dir(&mut self, dir: &Dir) -> Result<(), Error> {
+        let path = if dir.real.is_empty() {
+            b"/"
+        } else {
+            &dir.real[..]
+        };
         let entry = Entry {
             mode: IMPLICIT_MODE,
-            ..Entry::dir(dir.real.clone())
+            ..Entry::dir(path)
         };
         self.dir_attributes(&dir.fd, &dir.real, &entry, true)
     }

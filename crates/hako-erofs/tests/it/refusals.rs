@@ -134,3 +134,67 @@ fn archives_that_are_broken() {
     }
     refused_alike(&[1; 512]);
 }
+
+#[test]
+fn owners_and_devices_as_the_caller_wants_them() {
+    use hako_layer::{Devices, Ids};
+    use hako_spec::runtime::IdMapping;
+
+    let range = |host_id| {
+        vec![IdMapping {
+            container_id: 0,
+            host_id,
+            size: 1000,
+            extra: Default::default(),
+        }]
+    };
+    let members = [
+        owned(file("f", ""), 5, 6, 0o644),
+        owned(dir("d", 0), 999, 0, 0o755),
+        file("i/implicit", ""),
+        device("null", Kind::Char, 1, 3),
+        device("disk", Kind::Block, 8, 0),
+        file(".wh.w", ""),
+    ];
+    for ids in [
+        Ids::Identity,
+        Ids::Squash,
+        Ids::Ranges {
+            uids: range(100_000),
+            gids: range(200_000),
+        },
+        Ids::Ranges {
+            uids: range(0),
+            gids: vec![],
+        },
+    ] {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("root");
+        let options = Options {
+            ids: ids.clone(),
+            devices: Devices::Skip,
+            ..Options::new(OVERLAY)
+        };
+        let expected = crate::archive::apply_with(&root, &tar(&members), &options);
+        let (image, data) = (temp.path().join("image"), temp.path().join("data"));
+        let options = hako_erofs::Options {
+            ids,
+            devices: Devices::Skip,
+            ..hako_erofs::Options::default()
+        };
+        let index = hako_erofs::Index::new(&tar(&members)[..], &data_file(&data), &options);
+        match (index, expected) {
+            (Ok(index), Ok(expected)) => {
+                let applied = index.write(File::create(&image).unwrap()).unwrap();
+                assert_eq!(applied, expected);
+                let built = crate::built::Built { image, data };
+                crate::built::same_tree(&built, &root, temp.path());
+            }
+            (Err(error), Err(expected)) => {
+                assert_eq!(format!("{:?}", layer_error(error)), format!("{expected:?}"));
+            }
+            (Ok(_), Err(expected)) => panic!("not refused, unlike: {expected:?}"),
+            (Err(error), Ok(_)) => panic!("{error:?}"),
+        }
+    }
+}
