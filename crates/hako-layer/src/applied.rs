@@ -94,7 +94,7 @@ impl Applied {
 
     /// Counts a notice, keeping its first path. The number of different xattr
     /// names is bounded, since the archive chooses them.
-    pub(crate) fn warn(&mut self, notice: Notice, path: &[u8]) {
+    pub fn warn(&mut self, notice: Notice, path: &[u8]) {
         const KINDS: usize = 64;
         if let Some(known) = self.warnings.iter_mut().find(|w| w.notice == notice) {
             known.count += 1;

@@ -8,11 +8,11 @@ use rustix::io::Errno;
 
 use crate::apply::Layer;
 use crate::cache::Dir;
-use crate::error::{quote, system};
-use crate::{Error, Ids, Notice, options, sys};
+use crate::error::system;
+use crate::{Error, sys, wanted};
 
 /// Mode of a directory that the archive does not describe.
-pub(crate) const IMPLICIT_MODE: u32 = 0o755;
+pub const IMPLICIT_MODE: u32 = 0o755;
 
 /// Default ACLs act on whatever is made in the directory, so they come last.
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
@@ -73,30 +73,7 @@ pub(crate) fn timestamps(mtime: Time, atime: Option<Time>) -> Timestamps {
 impl Layer<'_> {
     /// The owner to store, `None` for whoever we are.
     pub(crate) fn owner(&self, entry: &Entry) -> Result<Option<(u32, u32)>, Error> {
-        self.map_ids(entry.uid, entry.gid, &entry.path)
-    }
-
-    pub(crate) fn map_ids(
-        &self,
-        uid: u64,
-        gid: u64,
-        path: &[u8],
-    ) -> Result<Option<(u32, u32)>, Error> {
-        // The last id means "none" to the kernel (chown(2)).
-        let plain = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
-        let (mapped_uid, mapped_gid) = match &self.options.ids {
-            Ids::Squash => return Ok(None),
-            Ids::Identity => (plain(uid), plain(gid)),
-            Ids::Ranges { uids, gids } => (options::map(uids, uid), options::map(gids, gid)),
-        };
-        let refuse = |kind, id| Error::Id {
-            path: quote(path),
-            kind,
-            id,
-        };
-        let uid = mapped_uid.ok_or_else(|| refuse("user", uid))?;
-        let gid = mapped_gid.ok_or_else(|| refuse("group", gid))?;
-        Ok(Some((uid, gid)))
+        self.options.ids.stored(entry.uid, entry.gid, &entry.path)
     }
 
     /// Whether a file just made in `dir` has the owner already.
@@ -140,8 +117,7 @@ impl Layer<'_> {
             match set(name, value) {
                 Ok(()) => {}
                 Err(Errno::PERM | Errno::NOTSUP | Errno::ACCESS) => {
-                    self.applied
-                        .warn(Notice::Xattr { name: name.clone() }, &entry.path);
+                    self.book.refused(name, &entry.path);
                 }
                 Err(errno) => return Err(system("set an xattr of", &entry.path)(errno)),
             }
@@ -213,9 +189,14 @@ impl Layer<'_> {
 
     /// Gives a directory the attributes of one that no archive describes.
     pub(crate) fn reset_dir(&mut self, dir: &Dir) -> Result<(), Error> {
+        let path = if dir.real.is_empty() {
+            b"/"
+        } else {
+            &dir.real[..]
+        };
         let entry = Entry {
             mode: IMPLICIT_MODE,
-            ..Entry::dir(dir.real.clone())
+            ..Entry::dir(path)
         };
         self.dir_attributes(&dir.fd, &dir.real, &entry, true)
     }
@@ -231,12 +212,4 @@ impl Layer<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether an archive, or a layer below, may set the xattr. Overlayfs's own
-/// would redirect or hide files of other layers; SELinux labels are the host's.
-pub(crate) fn wanted(name: &[u8]) -> bool {
-    !name.starts_with(b"trusted.overlay.")
-        && !name.starts_with(b"user.overlay.")
-        && name != b"security.selinux"
 }

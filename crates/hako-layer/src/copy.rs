@@ -7,11 +7,10 @@ use rustix::fs::{AtFlags, FileType, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use crate::apply::Layer;
-use crate::attrs::wanted;
 use crate::cache::Dir;
 use crate::error::system;
 use crate::name::join;
-use crate::{Error, Notice, sys};
+use crate::{Error, sys, wanted};
 
 impl Layer<'_> {
     /// Copies `name` in the lower layer's directory `from`, which is neither a
@@ -63,7 +62,7 @@ impl Layer<'_> {
             let end = rustix::fs::seek(source, SeekFrom::Hole(start))
                 .map_err(system("read the source of", &real))?;
             copy_range(source, &out, start, end).map_err(system("copy", &real))?;
-            self.applied.bytes += end.saturating_sub(start);
+            self.book.applied.bytes += end.saturating_sub(start);
             at = end;
         }
         rustix::fs::ftruncate(&out, size).map_err(system("size", &real))
@@ -81,12 +80,7 @@ impl Layer<'_> {
         let source = sys::open_node(from, name).map_err(system("open the source of", &real))?;
         let target = sys::open_node(&dir.fd, base).map_err(system("open", &real))?;
         copy_attributes(&source, &target, &real, |name| {
-            self.applied.warn(
-                Notice::Xattr {
-                    name: name.to_vec(),
-                },
-                &real,
-            );
+            self.book.refused(name, &real);
         })
     }
 }

@@ -81,6 +81,17 @@ pub enum Error {
         /// The number.
         id: u64,
     },
+    /// A device number that Linux does not have (12 bits of major, 20 of minor
+    /// number).
+    #[error("{path} has the impossible device number {major}:{minor}")]
+    Device {
+        /// The entry.
+        path: String,
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
+    },
     /// A type of member that means nothing in a layer.
     #[error("{path} is of the unknown type {:?}", char::from(*flag))]
     Unsupported {
@@ -116,7 +127,7 @@ pub enum Error {
 }
 
 /// Turns an errno into [`Error::System`]; for `map_err`.
-pub(crate) fn system(action: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Error {
+pub fn system(action: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Error {
     move |errno| Error::System {
         action,
         path: quote(path),
@@ -125,7 +136,8 @@ pub(crate) fn system(action: &'static str, path: &[u8]) -> impl FnOnce(Errno) ->
 }
 
 /// A name for a message: printable, quoted, and never long.
-pub(crate) fn quote(path: &[u8]) -> String {
+#[must_use]
+pub fn quote(path: &[u8]) -> String {
     const SHOWN: usize = 200;
     match path.get(..SHOWN) {
         Some(head) if path.len() > SHOWN => format!("\"{}…\"", head.escape_ascii()),

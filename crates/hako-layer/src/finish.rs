@@ -8,14 +8,14 @@ use rustix::io::Errno;
 use crate::apply::Layer;
 use crate::attrs::Deferred;
 use crate::error::system;
-use crate::{Applied, Error, Notice, sys};
+use crate::{Applied, Error, sys};
 
 impl Layer<'_> {
     pub(crate) fn finish(mut self) -> Result<Applied, Error> {
         self.cache.clear();
         let deferred = std::mem::take(&mut self.deferred);
-        let implicit = std::mem::take(&mut self.implicit);
-        let root_entry = self.applied.root_entry;
+        let implicit = self.book.implicit.clone();
+        let root_entry = self.book.applied.root_entry;
         // Those that may inherit first, then what they inherit, then the rest.
         let inherits = |real: &[u8]| {
             if real.is_empty() {
@@ -26,15 +26,13 @@ impl Layer<'_> {
         };
         self.complete(deferred.iter().filter(|(real, _)| inherits(real)))?;
         if let Some(prefix) = self.overlay() {
-            self.applied.implicit = implicit.iter().cloned().collect();
-            self.applied.assumed = std::mem::take(&mut self.assumed).into_iter().collect();
-            self.applied.deleted = std::mem::take(&mut self.deleted).into_iter().collect();
+            self.book.report();
             if let Some(lower) = self.options.lower {
-                crate::inherit(&mut self.applied, self.root.fd.as_fd(), lower, prefix)?;
+                crate::inherit(&mut self.book.applied, self.root.fd.as_fd(), lower, prefix)?;
             }
         }
         self.complete(deferred.iter().filter(|(real, _)| !inherits(real)))?;
-        Ok(self.applied)
+        Ok(self.book.applied)
     }
 
     /// Gives directories their last attributes. Children come before their
@@ -55,12 +53,7 @@ impl Layer<'_> {
                 match sys::set_xattr(&fd, name, acl) {
                     Ok(()) => {}
                     Err(Errno::PERM | Errno::NOTSUP | Errno::ACCESS) => {
-                        self.applied.warn(
-                            Notice::Xattr {
-                                name: name.to_vec(),
-                            },
-                            real,
-                        );
+                        self.book.refused(name, real);
                     }
                     Err(errno) => return Err(system("set an xattr of", real)(errno)),
                 }

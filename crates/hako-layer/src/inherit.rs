@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::copy::copy_attributes;
 use crate::error::{quote, system};
-use crate::lower::{Found, deleted, find};
+use crate::lower::{Found, OnDisk, find};
 use crate::name::split;
 use crate::{Applied, Error, Notice, XattrPrefix, sys};
 
@@ -29,28 +29,30 @@ pub fn inherit(
     lower: &[BorrowedFd<'_>],
     xattr_prefix: XattrPrefix,
 ) -> Result<(), Error> {
+    let own = || OnDisk::root(root, xattr_prefix).map(Some);
+    let below = || OnDisk::roots(lower, xattr_prefix);
     let assumed = std::mem::take(&mut applied.assumed);
     for real in applied.implicit.iter().chain(&assumed) {
-        if let Some(Found::Symlink(..)) = find(None, lower, xattr_prefix, real)? {
+        if let Some(Found::Symlink(..)) = find(None, below()?, real, false)? {
             return Err(Error::NeedsLower { path: quote(real) });
         }
     }
     for real in std::mem::take(&mut applied.deleted) {
-        if deleted(root, lower, xattr_prefix, &real)?.is_none() {
+        if find(own()?, below()?, &real, true)?.is_none() {
             remove_whiteout(root, &real)?;
         }
     }
     let mut paths = std::mem::take(&mut applied.implicit);
     // Children first: a parent that cannot be searched comes after them.
     for real in paths.drain(..).rev() {
-        let own = match sys::open_dir(root, &real) {
-            Ok(own) => own,
+        let dir = match sys::open_dir(root, &real) {
+            Ok(dir) => dir,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             Err(errno) => return Err(system("open", &real)(errno)),
         };
-        match find(Some(root), lower, xattr_prefix, &real)? {
+        match find(own()?, below()?, &real, false)? {
             Some(Found::Dir(from)) => {
-                copy_attributes(&from, &own, &real, |name| {
+                copy_attributes(&from.fd, &dir, &real, |name| {
                     applied.warn(
                         Notice::Xattr {
                             name: name.to_vec(),
@@ -63,9 +65,9 @@ pub fn inherit(
         }
     }
     if !applied.root_entry {
-        let own = sys::reopen(root).map_err(system("open", b"/"))?;
-        if let Some(Found::Dir(from)) = find(Some(root), lower, xattr_prefix, b"")? {
-            copy_attributes(&from, &own, b"/", |name| {
+        let dir = sys::reopen(root).map_err(system("open", b"/"))?;
+        if let Some(Found::Dir(from)) = find(own()?, below()?, b"", false)? {
+            copy_attributes(&from.fd, &dir, b"/", |name| {
                 applied.warn(
                     Notice::Xattr {
                         name: name.to_vec(),

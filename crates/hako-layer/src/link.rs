@@ -1,5 +1,6 @@
 //! Hard links, also to files of lower layers.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, FileType, Stat};
@@ -12,15 +13,39 @@ use crate::cache::Dir;
 use crate::error::{quote, system};
 use crate::lower::Found;
 use crate::name::{Name, classify, clean, join, split};
-use crate::resolve::MAX_LINKS;
+use crate::target::MAX_LINKS;
 use crate::{Error, sys};
 
-/// A lower layer's file that this layer has a copy of.
-pub(crate) struct Copied {
-    /// Where the copy is, by real path.
-    path: Vec<u8>,
-    /// Device and inode of the copy, in case the path was used again.
-    inode: (u64, u64),
+/// Lower layers' files that this layer has copies of: real paths there, and
+/// where the copies are. Inode numbers tell nothing: a new file may get that of
+/// one which was removed.
+#[derive(Default)]
+pub(crate) struct Copies {
+    by_target: BTreeMap<Vec<u8>, Vec<u8>>,
+    by_copy: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Copies {
+    fn insert(&mut self, target: Vec<u8>, copy: Vec<u8>) {
+        if let Some(old) = self.by_target.insert(target.clone(), copy.clone()) {
+            self.by_copy.remove(&old);
+        }
+        self.by_copy.insert(copy, target);
+    }
+
+    /// A file, or a directory with all in it, has gone from this layer.
+    pub(crate) fn removed(&mut self, real: &[u8]) {
+        if self.by_copy.is_empty() {
+            return;
+        }
+        let (start, end) = (join(real, b""), [real, b"0"].concat());
+        let below = self.by_copy.range(start..end).map(|(copy, _)| copy.clone());
+        for copy in below.chain([real.to_vec()]).collect::<Vec<_>>() {
+            if let Some(target) = self.by_copy.remove(&copy) {
+                self.by_target.remove(&target);
+            }
+        }
+    }
 }
 
 fn inode(stat: &Stat) -> (u64, u64) {
@@ -40,7 +65,7 @@ impl Layer<'_> {
         let Name::Entry { parent, base: name } = classify(&target)? else {
             return Err(refuse("a hard link needs a file"));
         };
-        let Some(there) = self.directory(parent, &entry.path, false)? else {
+        let Some(there) = self.resolve(parent, &entry.path, false)? else {
             return self.link_lower(entry, parent, name, dir, base);
         };
         let stat = match sys::stat(&there.fd, name) {
@@ -103,34 +128,22 @@ impl Layer<'_> {
             .locate(parent, &entry.path)?
             .ok_or_else(|| refuse(missing))?;
         let target = join(&parent, name);
-        if let Some(copied) = self.copies.get(&target) {
-            let (parent, name) = split(&copied.path);
-            let from = sys::open_dir(&self.root.fd, parent);
-            if let Ok(from) = from
-                && sys::stat(&from, name).is_ok_and(|stat| inode(&stat) == copied.inode)
-            {
-                let name = name.to_vec();
-                return self.link(&from, &name, dir, base);
-            }
+        if let Some(copy) = self.copies.by_target.get(&target) {
+            let (parent, name) = split(copy);
+            let from = sys::open_dir(&self.root.fd, parent).map_err(system("open", parent))?;
+            let name = name.to_vec();
+            return self.link(&from, &name, dir, base);
         }
         match self.below(&target)? {
             None => return Err(refuse(missing)),
             Some(Found::Dir(_)) => return Err(refuse("it is a directory")),
             Some(Found::Symlink(from, link)) => {
                 self.create(dir, base, || rustix::fs::symlinkat(&*link, &dir.fd, base))?;
-                self.copy_attributes(&from, name, dir, base)?;
+                self.copy_attributes(&from.fd, name, dir, base)?;
             }
-            Some(Found::File(from)) => self.copy_up(&from, name, dir, base)?,
+            Some(Found::File(from)) => self.copy_up(&from.fd, name, dir, base)?,
         }
-        let path = join(&dir.real, base);
-        let stat = sys::stat(&dir.fd, base).map_err(system("examine", &path))?;
-        self.copies.insert(
-            target,
-            Copied {
-                path,
-                inode: inode(&stat),
-            },
-        );
+        self.copies.insert(target, join(&dir.real, base));
         Ok(())
     }
 
@@ -167,7 +180,7 @@ impl Layer<'_> {
                 Err(Errno::NOENT) => match self.below(&next)? {
                     Some(Found::Dir(_)) => None,
                     Some(Found::Symlink(_, target)) => {
-                        self.followed.insert(next.clone());
+                        self.book.followed.insert(next.clone());
                         Some(target)
                     }
                     Some(Found::File(_)) | None => return Ok(None),

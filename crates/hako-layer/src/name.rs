@@ -1,4 +1,5 @@
-//! Names in the archive: cleaned, and told apart from whiteouts.
+//! Names in the archive: cleaned, and told apart from whiteouts; and the names
+//! of xattrs.
 
 use crate::error::quote;
 use crate::{Error, Limits};
@@ -12,15 +13,28 @@ const AUFS: [&[u8]; 3] = [b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk"];
 
 /// What a name asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Name<'a> {
+pub enum Name<'a> {
     /// The root directory.
     Root,
     /// `base` in the directory `parent` (empty for the root).
-    Entry { parent: &'a [u8], base: &'a [u8] },
+    Entry {
+        /// Clean path.
+        parent: &'a [u8],
+        /// One component.
+        base: &'a [u8],
+    },
     /// Deletion of `base` in the directory `parent`.
-    Whiteout { parent: &'a [u8], base: &'a [u8] },
+    Whiteout {
+        /// Clean path.
+        parent: &'a [u8],
+        /// One component, without the prefix.
+        base: &'a [u8],
+    },
     /// Deletion of everything in the directory `parent`.
-    Opaque { parent: &'a [u8] },
+    Opaque {
+        /// Clean path.
+        parent: &'a [u8],
+    },
     /// To be left out.
     Aufs,
 }
@@ -28,7 +42,10 @@ pub(crate) enum Name<'a> {
 /// A path relative to the root, without empty, `.` and `..` components. An
 /// absolute path is taken as relative; `..` is removed together with the
 /// component before it, as text, and an error if there is none.
-pub(crate) fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
+///
+/// # Errors
+/// [`Error::Escapes`], [`Error::Limit`].
+pub fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|b| *b == b'/') {
         match part {
@@ -47,7 +64,10 @@ pub(crate) fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
 }
 
 /// Checks a clean path's length and depth.
-pub(crate) fn bound(clean: &[u8], limits: &Limits) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Limit`].
+pub fn bound(clean: &[u8], limits: &Limits) -> Result<(), Error> {
     let depth = clean.split(|b| *b == b'/').count();
     for (what, value, limit) in [
         ("bytes of a path", clean.len(), limits.path),
@@ -65,7 +85,10 @@ pub(crate) fn bound(clean: &[u8], limits: &Limits) -> Result<(), Error> {
 }
 
 /// Tells what a clean path asks for.
-pub(crate) fn classify(clean: &[u8]) -> Result<Name<'_>, Error> {
+///
+/// # Errors
+/// [`Error::Name`] for names that only look like whiteouts.
+pub fn classify(clean: &[u8]) -> Result<Name<'_>, Error> {
     if clean.is_empty() {
         return Ok(Name::Root);
     }
@@ -101,7 +124,8 @@ pub(crate) fn classify(clean: &[u8]) -> Result<Name<'_>, Error> {
 }
 
 /// Parent and last component of a clean path.
-pub(crate) fn split(clean: &[u8]) -> (&[u8], &[u8]) {
+#[must_use]
+pub fn split(clean: &[u8]) -> (&[u8], &[u8]) {
     match clean.iter().rposition(|b| *b == b'/') {
         Some(at) => {
             let (parent, rest) = clean.split_at(at);
@@ -112,12 +136,23 @@ pub(crate) fn split(clean: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// `base` in `parent`, both clean.
-pub(crate) fn join(parent: &[u8], base: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn join(parent: &[u8], base: &[u8]) -> Vec<u8> {
     if parent.is_empty() {
         base.to_vec()
     } else {
         [parent, b"/", base].concat()
     }
+}
+
+/// Whether an archive, or a layer below, may set the xattr `name`. Overlayfs's
+/// own would redirect or hide files of other layers; SELinux labels are the
+/// host's.
+#[must_use]
+pub fn wanted(name: &[u8]) -> bool {
+    !name.starts_with(b"trusted.overlay.")
+        && !name.starts_with(b"user.overlay.")
+        && name != b"security.selinux"
 }
 
 #[cfg(test)]

@@ -17,10 +17,10 @@ use crate::cache::Dir;
 use crate::error::{quote, system};
 use crate::finisher::{Attributes, Finisher, PIECE, write};
 use crate::name::join;
-use crate::{Devices, Error, Notice, sys};
+use crate::{Error, sys};
 
 impl Layer<'_> {
-    pub(crate) fn node<R: Read>(
+    pub(crate) fn make_node<R: Read>(
         &mut self,
         reader: &mut Reader<R>,
         entry: &Entry,
@@ -28,7 +28,7 @@ impl Layer<'_> {
         base: &[u8],
     ) -> Result<(), Error> {
         self.make(reader, entry, dir, base)?;
-        if !self.followed.is_empty() && self.followed.contains(&join(&dir.real, base)) {
+        if !self.book.followed.is_empty() && self.book.followed.contains(&join(&dir.real, base)) {
             // A lower layer's symlink is hidden now, and leads nowhere any more.
             self.cache.clear();
         }
@@ -49,13 +49,8 @@ impl Layer<'_> {
             Kind::Symlink => self.symlink(entry, dir, base)?,
             Kind::Fifo => self.device(entry, dir, base, FileType::Fifo)?,
             Kind::Char | Kind::Block => {
-                let dropped = if entry.kind == Kind::Char && entry.major == 0 && entry.minor == 0 {
-                    Some(Notice::WhiteoutDevice)
-                } else {
-                    (self.options.devices == Devices::Skip).then_some(Notice::Device)
-                };
-                if let Some(notice) = dropped {
-                    self.applied.warn(notice, &entry.path);
+                if let Some(notice) = self.options.devices.left_out(entry)? {
+                    self.book.applied.warn(notice, &entry.path);
                     return self.absent(dir, base);
                 }
                 let kind = match entry.kind {
@@ -100,23 +95,7 @@ impl Layer<'_> {
         dir: &Dir,
         base: &[u8],
     ) -> Result<(), Error> {
-        let limits = &self.options.limits;
-        for (what, value, limit) in [
-            ("the size of a file", entry.size, limits.file),
-            (
-                "the layer's data",
-                self.applied.bytes.saturating_add(entry.offsets.stored),
-                limits.bytes,
-            ),
-        ] {
-            if value > limit {
-                return Err(Error::Limit {
-                    path: quote(&entry.path),
-                    what,
-                    limit,
-                });
-            }
-        }
+        self.book.fits(entry, &self.options.limits)?;
         let owner = self.owner(entry)?;
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -141,7 +120,7 @@ impl Layer<'_> {
         }
         while let Some(chunk) = reader.next_chunk()? {
             write(&file, chunk.offset, chunk.data, &path)?;
-            self.applied.bytes += chunk.data.len() as u64;
+            self.book.applied.bytes += chunk.data.len() as u64;
         }
         last.set_first(&file, &path)?;
         let none = rustix::fs::XattrFlags::empty();
@@ -173,7 +152,7 @@ impl Layer<'_> {
                 begin = chunk.offset;
             }
             piece.extend_from_slice(chunk.data);
-            self.applied.bytes += chunk.data.len() as u64;
+            self.book.applied.bytes += chunk.data.len() as u64;
         }
         finisher.put(file, path, begin, piece, Some(last))
     }
@@ -199,7 +178,7 @@ impl Layer<'_> {
             }
             Err(errno) => return Err(system("create the directory", &real)(errno)),
         };
-        self.settle(&real);
+        self.book.settle(&real);
         self.mark(real.clone());
         if fresh {
             self.probe(dir, || sys::stat(&dir.fd, base));
@@ -307,7 +286,7 @@ impl Layer<'_> {
             rustix::fs::mknodat(&dir.fd, base, kind, Mode::empty(), 0)
         };
         self.create(dir, base, make)?;
-        self.deleted.insert(join(&dir.real, base));
+        self.book.deleted.insert(join(&dir.real, base));
         Ok(())
     }
 }

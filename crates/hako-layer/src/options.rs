@@ -3,6 +3,10 @@
 use std::os::fd::BorrowedFd;
 
 use hako_spec::runtime::IdMapping;
+use hako_tar::{Entry, Kind};
+
+use crate::error::quote;
+use crate::{Error, Notice};
 
 /// How to apply a layer.
 #[derive(Clone, Debug)]
@@ -61,7 +65,9 @@ pub enum XattrPrefix {
 }
 
 impl XattrPrefix {
-    pub(crate) const fn opaque(self) -> &'static str {
+    /// The name of the mark that hides what the lower layers have in a directory.
+    #[must_use]
+    pub const fn opaque(self) -> &'static str {
         match self {
             Self::Trusted => "trusted.overlay.opaque",
             Self::User => "user.overlay.opaque",
@@ -95,6 +101,28 @@ pub enum Devices {
     Skip,
 }
 
+impl Devices {
+    /// Why a character or block device of the archive is left out, if it is.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for numbers that no device of Linux has: the kernel
+    /// would cut them off, and 4096:0 would be the mark of a deletion.
+    pub fn left_out(self, entry: &Entry) -> Result<Option<Notice>, Error> {
+        let (major, minor) = (entry.major, entry.minor);
+        if major >= 1 << 12 || minor >= 1 << 20 {
+            return Err(Error::Device {
+                path: quote(&entry.path),
+                major,
+                minor,
+            });
+        }
+        if entry.kind == Kind::Char && (major, minor) == (0, 0) {
+            return Ok(Some(Notice::WhiteoutDevice));
+        }
+        Ok((self == Self::Skip).then_some(Notice::Device))
+    }
+}
+
 /// Upper bounds; beyond them an archive is refused.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -123,8 +151,32 @@ impl Default for Limits {
     }
 }
 
+impl Ids {
+    /// The owner to store, `None` for whoever we are; `path` is for the error.
+    ///
+    /// # Errors
+    /// [`Error::Id`].
+    pub fn stored(&self, uid: u64, gid: u64, path: &[u8]) -> Result<Option<(u32, u32)>, Error> {
+        // The last id means "none" to the kernel (chown(2)).
+        let plain = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+        let (mapped_uid, mapped_gid) = match self {
+            Self::Squash => return Ok(None),
+            Self::Identity => (plain(uid), plain(gid)),
+            Self::Ranges { uids, gids } => (map(uids, uid), map(gids, gid)),
+        };
+        let refuse = |kind, id| Error::Id {
+            path: quote(path),
+            kind,
+            id,
+        };
+        let uid = mapped_uid.ok_or_else(|| refuse("user", uid))?;
+        let gid = mapped_gid.ok_or_else(|| refuse("group", gid))?;
+        Ok(Some((uid, gid)))
+    }
+}
+
 /// The id under which `id` is stored, if it has one.
-pub(crate) fn map(ranges: &[IdMapping], id: u64) -> Option<u32> {
+fn map(ranges: &[IdMapping], id: u64) -> Option<u32> {
     ranges.iter().find_map(|range| {
         let within = id.checked_sub(u64::from(range.container_id))?;
         if within >= u64::from(range.size) {

@@ -2,7 +2,6 @@
 //! directories are made, symlinks are followed within the root, and an overlay
 //! layer's view goes on into the layers below, if these are known.
 
-use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
@@ -13,34 +12,15 @@ use crate::apply::Layer;
 use crate::attrs::{Deferred, IMPLICIT_MODE, timestamps};
 use crate::cache::Dir;
 use crate::error::{quote, system};
-use crate::lower::Found;
+use crate::lower::{Found, OnDisk, find};
 use crate::name::{bound, join, split};
+use crate::target::{Step, enter};
 use crate::{Error, sys};
 
-/// As many symlinks as the kernel follows in one path (path_resolution(7)).
-pub(crate) const MAX_LINKS: usize = 40;
-
-/// Where one component leads.
-enum Step {
-    Dir(Rc<Dir>),
-    Link(Vec<u8>),
-    Missing,
-}
-
 impl Layer<'_> {
-    /// The directory of a new entry, made if it is missing.
-    pub(crate) fn parent(&mut self, parent: &[u8], entry: &[u8]) -> Result<Rc<Dir>, Error> {
-        // Only `create == false` finds nothing.
-        self.directory(parent, entry, true)?
-            .ok_or_else(|| Error::NotADirectory {
-                path: quote(entry),
-                parent: quote(parent),
-            })
-    }
-
     /// The directory of the clean path `path`, `None` if there is none and none
     /// is to be made.
-    pub(crate) fn directory(
+    pub(crate) fn resolve(
         &mut self,
         path: &[u8],
         entry: &[u8],
@@ -65,7 +45,7 @@ impl Layer<'_> {
             let rest = path.get(start..).unwrap_or_default();
             let len = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
             let component = rest.get(..len).unwrap_or_default();
-            match self.enter(&dir, component, entry, create)? {
+            match enter(self, &dir, component, entry, create)? {
                 Some(next) => dir = next,
                 None => return Ok(None),
             }
@@ -78,44 +58,8 @@ impl Layer<'_> {
         Ok(Some(dir))
     }
 
-    /// One component of an entry's path, with the symlinks it may stand for.
-    fn enter(
-        &mut self,
-        from: &Rc<Dir>,
-        component: &[u8],
-        entry: &[u8],
-        create: bool,
-    ) -> Result<Option<Rc<Dir>>, Error> {
-        let mut dir = Rc::clone(from);
-        let mut work: VecDeque<Vec<u8>> = VecDeque::from([component.to_vec()]);
-        let mut links = 0;
-        while let Some(component) = work.pop_front() {
-            match component.as_slice() {
-                b"" | b"." => {}
-                b".." => dir = self.ascend(&dir)?,
-                name => match self.step(&dir, name, entry, create)? {
-                    Step::Dir(next) => dir = next,
-                    Step::Missing => return Ok(None),
-                    Step::Link(target) => {
-                        links += 1;
-                        if links > MAX_LINKS {
-                            return Err(Error::TooManyLinks { path: quote(entry) });
-                        }
-                        if target.first() == Some(&b'/') {
-                            dir = Rc::clone(&self.root);
-                        }
-                        for part in target.split(|b| *b == b'/').rev() {
-                            work.push_front(part.to_vec());
-                        }
-                    }
-                },
-            }
-        }
-        Ok(Some(dir))
-    }
-
     /// The parent of a directory; the root's is the root.
-    fn ascend(&mut self, dir: &Rc<Dir>) -> Result<Rc<Dir>, Error> {
+    pub(crate) fn parent(&mut self, dir: &Rc<Dir>) -> Result<Rc<Dir>, Error> {
         let parent = split(&dir.real).0;
         if parent.is_empty() {
             return Ok(Rc::clone(&self.root));
@@ -124,13 +68,14 @@ impl Layer<'_> {
         self.opened(fd, parent.to_vec(), false)
     }
 
-    fn step(
+    /// What a name in a directory leads to.
+    pub(crate) fn look(
         &mut self,
         dir: &Rc<Dir>,
         name: &[u8],
         entry: &[u8],
         create: bool,
-    ) -> Result<Step, Error> {
+    ) -> Result<Step<Rc<Dir>>, Error> {
         let real = join(&dir.real, name);
         bound(&real, &self.options.limits)?;
         match sys::open_dir(&dir.fd, name) {
@@ -139,13 +84,13 @@ impl Layer<'_> {
                 let target = rustix::fs::readlinkat(&dir.fd, name, Vec::new())
                     .map_err(system("read the symlink", &real))?;
                 if self.made.as_ref().is_some_and(|made| !made.contains(&real)) {
-                    self.followed.insert(real);
+                    self.book.followed.insert(real);
                 }
                 Ok(Step::Link(target.into_bytes()))
             }
             Err(Errno::NOENT) => {
                 if let Some(Found::Symlink(_, target)) = self.below(&real)? {
-                    self.followed.insert(real);
+                    self.book.followed.insert(real);
                     return Ok(Step::Link(target));
                 }
                 if !create {
@@ -178,10 +123,11 @@ impl Layer<'_> {
     }
 
     /// What the layers below show at a path that this one does not have.
-    pub(crate) fn below(&self, real: &[u8]) -> Result<Option<Found>, Error> {
+    pub(crate) fn below(&self, real: &[u8]) -> Result<Option<Found<OnDisk>>, Error> {
         match (self.overlay(), self.options.lower) {
             (Some(prefix), Some(lower)) if !lower.is_empty() => {
-                crate::lower::find(Some(self.root.fd.as_fd()), lower, prefix, real)
+                let own = OnDisk::root(self.root.fd.as_fd(), prefix)?;
+                find(Some(own), OnDisk::roots(lower, prefix)?, real, false)
             }
             _ => Ok(None),
         }
@@ -205,7 +151,7 @@ impl Layer<'_> {
             && let Some(made) = &mut self.made
             && made.insert(dir.real.clone())
         {
-            self.implicit.insert(dir.real.clone());
+            self.book.implicit.insert(dir.real.clone());
             self.keep(&dir, &stat)?;
         }
         Ok(dir)
@@ -220,8 +166,8 @@ impl Layer<'_> {
         real: Vec<u8>,
         may_inherit: bool,
     ) -> Result<Rc<Dir>, Error> {
-        self.count(&real)?;
-        let owner = self.map_ids(0, 0, &real)?;
+        self.book.count(&real, &self.options.limits)?;
+        let owner = self.options.ids.stored(0, 0, &real)?;
         rustix::fs::mkdirat(&parent.fd, name, sys::perm(IMPLICIT_MODE))
             .map_err(system("create the directory", &real))?;
         self.probe(parent, || sys::stat(&parent.fd, name));
@@ -253,8 +199,8 @@ impl Layer<'_> {
                 default_acl: None,
             },
         );
-        if may_inherit && !self.is_hidden(&real) {
-            self.implicit.insert(real.clone());
+        if may_inherit && !self.book.is_hidden(&real) {
+            self.book.implicit.insert(real.clone());
         }
         self.mark(real.clone());
         Ok(Rc::new(Dir {

@@ -6,20 +6,17 @@ use std::rc::Rc;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::apply::{Layer, below};
+use crate::apply::Layer;
 use crate::cache::Dir;
-use crate::error::{quote, system};
+use crate::error::system;
 use crate::name::join;
 use crate::{Error, sys};
 
 impl Layer<'_> {
     /// Deletes `base` of the lower layers.
-    pub(crate) fn whiteout(&mut self, dir: &Rc<Dir>, base: &[u8]) -> Result<(), Error> {
+    pub(crate) fn hide(&mut self, dir: &Rc<Dir>, base: &[u8]) -> Result<(), Error> {
         let real = join(&dir.real, base);
-        if self.followed.contains(&real) {
-            return Err(Error::Reordered { path: quote(&real) });
-        }
-        self.not_followed(&real)?;
+        self.book.deletable(&real)?;
         if self.overlay().is_some() {
             let stat = match sys::stat(&dir.fd, base) {
                 Ok(stat) => stat,
@@ -30,7 +27,7 @@ impl Layer<'_> {
             if sys::kind(&stat) == FileType::Directory {
                 let fd = sys::open_dir(&dir.fd, base).map_err(system("open", &real))?;
                 self.set_opaque(&fd, &real)?;
-                self.settle(&real);
+                self.book.settle(&real);
             }
             return Ok(());
         }
@@ -43,25 +40,16 @@ impl Layer<'_> {
     }
 
     /// Deletes all that the lower layers have in `dir`.
-    pub(crate) fn opaque(&mut self, dir: &Rc<Dir>) -> Result<(), Error> {
-        self.not_followed(&dir.real)?;
+    pub(crate) fn hide_all(&mut self, dir: &Rc<Dir>) -> Result<(), Error> {
+        self.book.not_followed(&dir.real)?;
         if self.overlay().is_some() {
-            self.applied.opaque_root |= dir.real.is_empty();
+            self.book.applied.opaque_root |= dir.real.is_empty();
             return self.set_opaque(&dir.fd, &dir.real);
         }
         if self.made.is_some() {
             self.prune(dir)
         } else {
             Ok(())
-        }
-    }
-
-    /// Deletions come first, whatever their place in the archive; but an entry
-    /// may have gone through a symlink already that is now to be deleted.
-    fn not_followed(&self, real: &[u8]) -> Result<(), Error> {
-        match below(&self.followed, real).first() {
-            Some(path) => Err(Error::Reordered { path: quote(path) }),
-            None => Ok(()),
         }
     }
 
@@ -93,7 +81,7 @@ impl Layer<'_> {
             setgid: false,
         });
         self.prune(&child)?;
-        if self.implicit.contains(&child.real) {
+        if self.book.implicit.contains(&child.real) {
             self.reset_dir(&child)?;
             self.cache.clear();
         }

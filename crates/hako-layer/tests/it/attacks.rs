@@ -418,6 +418,20 @@ fn attack_12_overlay_and_selinux_xattrs_are_dropped() {
     }
 }
 
+/// 4096:0 would be cut to 0:0 by mknod(2), the mark of a deletion.
+#[test]
+fn attack_12_device_numbers_are_not_cut_off() {
+    for (major, minor) in [(4096, 0), (0, 1 << 20), (1 << 20, 1)] {
+        both(
+            |_| vec![device("d", Kind::Char, major, minor)],
+            |root, result| {
+                assert!(matches!(result, Err(Error::Device { .. })));
+                assert_eq!(tree::names(root), [""; 0]);
+            },
+        );
+    }
+}
+
 #[test]
 fn attack_12_a_new_directory_cannot_take_off_the_opaque_mark() {
     let temp = tempfile::tempdir().unwrap();

@@ -190,3 +190,33 @@ fn lower_symlinks_are_followed_as_in_a_plain_tree() {
     apply_with(&plain, &layer, &Options::new(Format::Plain)).unwrap();
     assert!(plain.join("usr/lib/y.so").exists());
 }
+
+/// File systems give the number of a removed inode to the next one.
+#[test]
+fn a_copy_that_was_replaced_is_not_linked_any_more() {
+    let temp = tempfile::tempdir().unwrap();
+    let [low, high] = ["low", "high"].map(|name| temp.path().join(name));
+    apply(&low, &[file("f", "from below")], OVERLAY).unwrap();
+    let lower = File::open(&low).unwrap();
+    let lower = [lower.as_fd()];
+    let options = Options {
+        lower: Some(&lower),
+        ..Options::new(OVERLAY)
+    };
+    let members = [
+        link("a", "f"),
+        file("a", "something else"),
+        link("b", "f"),
+        link("c", "f"),
+        dir("d", 0o755),
+        link("d/e", "f"),
+    ];
+    apply_with(&high, &tar(&members), &options).unwrap();
+    let found = tree::read(&high);
+    assert_eq!(found["./a"].data, b"something else");
+    assert_eq!(found["./a"].same, None);
+    for name in ["./b", "./c", "./d/e"] {
+        assert_eq!(found[name].data, b"from below");
+        assert_eq!(found[name].same.as_deref(), Some("./b"));
+    }
+}

@@ -1,0 +1,45 @@
+//! A reader that keeps what goes through it: the layer's tar becomes a file
+//! while it is read, in one pass and without a copy of its own.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
+
+/// Reads from `inner` and writes the same to `file`, from its beginning.
+pub(crate) struct Tee<'a, R> {
+    inner: R,
+    file: &'a File,
+    written: u64,
+}
+
+/// Tells a failure to write from one to read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the layer's data")]
+struct Unwritten(#[source] io::Error);
+
+impl<'a, R: Read> Tee<'a, R> {
+    pub(crate) fn new(inner: R, file: &'a File) -> Self {
+        Self {
+            inner,
+            file,
+            written: 0,
+        }
+    }
+
+    /// Bytes so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let data = buffer.get(..count).unwrap_or_default();
+        self.file
+            .write_all_at(data, self.written)
+            .map_err(|error| io::Error::new(error.kind(), Unwritten(error)))?;
+        self.written += count as u64;
+        Ok(count)
+    }
+}
