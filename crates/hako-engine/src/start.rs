@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use hako_monitor as monitor;
 use hako_monitor::protocol::{Attach, Frame};
 use hako_monitor::{Client, Driver, Log, Ready, Stdin};
-use hako_snapshot::MountOptions;
+use hako_snapshot::{MountOptions, Snapshot, Snapshotter};
 use hako_spec::image::Image as ImageDocument;
 use hako_store::{Hold, Resolved};
 use hako_sys::{clone::flags, ns};
@@ -317,6 +317,9 @@ impl Engine {
         runtime: &OciRuntime,
         monitor: &Path,
     ) -> Result<OwnedFd> {
+        let (snapshotter, snapshot) = self.snapshot_of(record)?;
+        // Outside, where other containers find them.
+        snapshotter.provide(&snapshot.layers)?;
         let work = || -> Result<OwnedFd> {
             ns::unshare(ns::FS | flags::NEWNS).doing("make a mount namespace")?;
             // Mounts of the host still come in, and none goes out.
@@ -325,7 +328,7 @@ impl Engine {
                 MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
             )
             .doing("cut off the mount namespace")?;
-            let rootfs = self.mount_rootfs(record)?;
+            let rootfs = self.mount_rootfs(record, &snapshotter, &snapshot)?;
             self.write_bundle(record, mode, &rootfs)?;
             self.write_monitor_config(record, runtime)?;
             spawn_monitor(monitor, &self.run_dir(&record.id))
@@ -340,7 +343,8 @@ impl Engine {
         })
     }
 
-    fn mount_rootfs(&self, record: &Record) -> Result<PathBuf> {
+    /// The snapshot of the container, which is made at its first start.
+    fn snapshot_of(&self, record: &Record) -> Result<(Snapshotter, Snapshot)> {
         let snapshotter = self.snapshotter()?;
         let snapshot = match snapshotter.snapshot(&record.id) {
             Ok(snapshot) => snapshot,
@@ -355,13 +359,22 @@ impl Engine {
             }
             Err(e) => return Err(e.into()),
         };
+        Ok((snapshotter, snapshot))
+    }
+
+    fn mount_rootfs(
+        &self,
+        record: &Record,
+        snapshotter: &Snapshotter,
+        snapshot: &Snapshot,
+    ) -> Result<PathBuf> {
         let target = self.run_dir(&record.id).join("rootfs");
         std::fs::create_dir_all(&target).at("create", &target)?;
         let options = MountOptions {
             volatile: record.options.auto_remove,
             ..MountOptions::default()
         };
-        snapshotter.mount_at(&snapshot, &options, &target)?;
+        snapshotter.mount_at(snapshot, &options, &target)?;
         Ok(target)
     }
 

@@ -1,8 +1,8 @@
 //! How root file systems are made here: chosen once per kernel by a trial,
 //! remembered with the reason.
 
-use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use hako_sys::id_map;
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, mkdirat, mknodat, openat, setxattr};
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::{Dirs, place};
+use crate::erofs;
 use crate::error::{At, Error, Result};
 use crate::overlay::{self, Overlay};
 use crate::record;
@@ -18,6 +19,8 @@ use crate::record;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backend {
+    /// Overlayfs over EROFS images whose files lie in the layers' tars, by root.
+    Erofs,
     /// Overlayfs over directories, by root.
     Overlay,
     /// Overlayfs in a user namespace, whose own marks are `user.overlay.*`.
@@ -27,10 +30,11 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// `overlay`, `overlay-user` or `plain`.
+    /// `erofs`, `overlay`, `overlay-user` or `plain`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Backend::Erofs => "erofs",
             Backend::Overlay => "overlay",
             Backend::OverlayUser => "overlay-user",
             Backend::Plain => "plain",
@@ -104,21 +108,7 @@ pub(crate) fn choose(dirs: &Dirs, rootless: bool) -> Result<Choice> {
             return Ok(choice);
         }
     }
-    let wish = if rootless {
-        Backend::OverlayUser
-    } else {
-        Backend::Overlay
-    };
-    let (backend, reason) = match trial(dirs, rootless)? {
-        Ok(()) => (
-            wish,
-            "a trial mount of overlayfs over directories works".to_owned(),
-        ),
-        Err(why) => (
-            Backend::Plain,
-            format!("overlayfs does not work here: {why}"),
-        ),
-    };
+    let (backend, reason) = try_all(dirs, rootless)?;
     let choice = Choice {
         backend,
         reason,
@@ -131,6 +121,80 @@ pub(crate) fn choose(dirs: &Dirs, rootless: bool) -> Result<Choice> {
     record::write(&file, &choice)?;
     std::fs::rename(&file, &path).at("create", &path)?;
     Ok(choice)
+}
+
+/// The first that works, and why it is that one.
+fn try_all(dirs: &Dirs, rootless: bool) -> Result<(Backend, String)> {
+    let works = |what: &str| format!("a trial mount of overlayfs over {what} works");
+    if rootless {
+        return Ok(match trial(dirs, true)? {
+            Ok(()) => (Backend::OverlayUser, works("directories")),
+            Err(why) => (
+                Backend::Plain,
+                format!("overlayfs does not work here: {why}"),
+            ),
+        });
+    }
+    let why_not = match try_images(dirs)? {
+        Ok(()) => return Ok((Backend::Erofs, works("EROFS images backed by files"))),
+        Err(why) => why,
+    };
+    Ok(match trial(dirs, false)? {
+        Ok(()) => (
+            Backend::Overlay,
+            format!("{}, over EROFS images not: {why_not}", works("directories")),
+        ),
+        Err(why) => (
+            Backend::Plain,
+            format!("overlayfs does not work here: {why}"),
+        ),
+    })
+}
+
+/// Makes and mounts two small images, and a detached overlay of them, and looks
+/// whether what images rely on holds. The inner result is the verdict.
+fn try_images(dirs: &Dirs) -> Result<Result<(), String>> {
+    let tmp = dirs.temporary("trial")?;
+    for (layer, members) in [
+        ("low", ["seen", "gone", "opaque/hidden"].as_slice()),
+        ("high", [".wh.gone", "opaque/.wh..wh..opq"].as_slice()),
+    ] {
+        let dir = tmp.path.join(layer);
+        let tree = dir.join(erofs::TREE);
+        std::fs::create_dir_all(&tree).at("create", &tree)?;
+        let mut tar = hako_tar::Writer::new(Vec::new());
+        for path in members {
+            let entry = hako_tar::Entry::file(*path, 4);
+            tar.append(&entry, b"text".as_slice()).at("write", &dir)?;
+        }
+        let tar = tar.finish().at("write", &dir)?;
+        let index = erofs::index(&dir, tar.as_slice(), None)?;
+        let index = index.map_err(|source| Error::Image {
+            path: dir.clone(),
+            source,
+        })?;
+        erofs::write(&dir, index)?;
+    }
+    for name in ["upper", "work", "spot"] {
+        let path = tmp.path.join(name);
+        std::fs::create_dir(&path).at("create", &path)?;
+    }
+    Ok(verdict_on_images(&tmp.path))
+}
+
+fn verdict_on_images(tmp: &Path) -> Result<(), String> {
+    let layers = ["high", "low"].map(|name| tmp.join(name));
+    // Attached, as those of containers are.
+    let mount = |dir: &PathBuf| {
+        erofs::mount(dir)
+            .and_then(|mount| erofs::attach(&mount, dir))
+            .map_err(|e| e.to_string())?;
+        place(&dir.join(erofs::TREE)).map_err(|e| e.to_string())
+    };
+    let lower: Result<Vec<OwnedFd>, String> = layers.iter().map(mount).collect();
+    let verdict = lower.and_then(|lower| verdict(tmp, lower, false));
+    layers.iter().for_each(|dir| erofs::detach(dir));
+    verdict
 }
 
 /// Mounts two small layers, detached, and looks whether what the layers' form
@@ -153,11 +217,14 @@ fn trial(dirs: &Dirs, rootless: bool) -> Result<Result<(), String>> {
         let path = tmp.path.join(name);
         std::fs::write(&path, name).at("write", &path)?;
     }
-    Ok(verdict(&tmp.path, rootless))
+    Ok(verdict_on_directories(&tmp.path, rootless))
 }
 
-fn verdict(tmp: &Path, rootless: bool) -> Result<(), String> {
-    let step = |what: &'static str| move |e: Errno| format!("{what}: {}", std::io::Error::from(e));
+fn step(what: &'static str) -> impl Fn(Errno) -> String {
+    move |e| format!("{what}: {}", std::io::Error::from(e))
+}
+
+fn verdict_on_directories(tmp: &Path, rootless: bool) -> Result<(), String> {
     let gone = tmp.join("high/gone");
     mknodat(CWD, &gone, FileType::CharacterDevice, Mode::empty(), 0).map_err(step("a whiteout"))?;
     let mark = if rootless {
@@ -168,21 +235,19 @@ fn verdict(tmp: &Path, rootless: bool) -> Result<(), String> {
     setxattr(tmp.join("high/opaque"), mark, b"y", XattrFlags::empty())
         .map_err(step("an opaque mark"))?;
     let open = |name: &str| place(&tmp.join(name)).map_err(|e| e.to_string());
+    verdict(tmp, vec![open("high")?, open("low")?], rootless)
+}
+
+fn verdict(tmp: &Path, lower: Vec<OwnedFd>, rootless: bool) -> Result<(), String> {
+    let open = |name: &str| place(&tmp.join(name)).map_err(|e| e.to_string());
     let overlay = Overlay {
-        lower: vec![open("high")?, open("low")?],
+        lower,
         upper: Some((open("upper")?, open("work")?)),
         userxattr: rootless,
         volatile: false,
         read_only: false,
     };
-    let mount = overlay::mount(&overlay, &|| Ok(tmp.join("spot"))).map_err(|e| {
-        let log = if e.log.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", e.log)
-        };
-        format!("{}: {}{log}", e.step, e.source)
-    })?;
+    let mount = overlay::mount(&overlay, &|| Ok(tmp.join("spot"))).map_err(|e| e.to_string())?;
     let look = |name: &str| {
         openat(
             mount.as_fd(),

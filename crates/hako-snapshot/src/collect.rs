@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hako_store::gc::{Collector, Condemned, Live};
 use hako_store::lock::{self, Wait};
 
+use crate::erofs;
 use crate::error::{At, Result};
 use crate::key::{LayerKey, chain_ids};
 use crate::layers::Snapshotter;
@@ -49,6 +50,11 @@ impl Snapshotter {
             }
         };
         let mut needed = self.in_use()?;
+        if !dry_run {
+            for key in self.layers()?.iter().filter(|key| !needed.contains(key)) {
+                erofs::detach(&self.dirs.layer(key));
+            }
+        }
         for diff_ids in &live.images {
             for (diff_id, chain_id) in diff_ids.iter().zip(chain_ids(diff_ids)) {
                 needed.insert(LayerKey::alone(diff_id));

@@ -10,6 +10,7 @@ use hako_store::random;
 use rustix::fs::{Mode, OFlags};
 
 use crate::delete;
+use crate::erofs;
 use crate::error::{At, Error, Result};
 use crate::key::LayerKey;
 
@@ -172,6 +173,7 @@ impl Temporary {
         let Some(lock) = self.lock.take() else {
             return Ok(());
         };
+        erofs::detach(&self.path);
         delete::contents(&self.path)?;
         // The directory itself goes after its descriptor: removing one that is
         // open takes milliseconds on ext4. Under a name that nobody waits for,

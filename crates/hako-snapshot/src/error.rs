@@ -112,6 +112,26 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// The kernel refused to mount a layer.
+    #[error("cannot mount layer {layer}: {step}{}", told(log))]
+    MountLayer {
+        /// The layer's key.
+        layer: String,
+        /// Which step failed.
+        step: &'static str,
+        /// What the kernel said about it beside the error number.
+        log: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A layer's image cannot be written or read.
+    #[error("the image {}", path.display())]
+    Image {
+        /// The image.
+        path: PathBuf,
+        /// Why not.
+        source: hako_erofs::Error,
+    },
     /// Overlayfs takes no more layers than this.
     #[error("{id} has {layers} layers, and an overlay takes {limit}")]
     TooManyLayers {

@@ -15,17 +15,19 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, fstat, openat};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-/// A detached clone of the mount at `dir`, beginning there, with the mapping of
-/// the user namespace `userns`.
+/// A detached clone of the mount at `dir`, beginning there, and of those below,
+/// with the mapping of the user namespace `userns`.
 pub(crate) fn clone(dir: &Path, userns: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
     let tree = open_tree(CWD, dir, flags)?;
     let change = Change {
         set: attr::IDMAP,
         userns: Some(userns),
         ..Change::default()
     };
-    mount_attr::set(tree.as_fd(), c"", false, change)?;
+    mount_attr::set(tree.as_fd(), c"", true, change)?;
     Ok(tree)
 }
 

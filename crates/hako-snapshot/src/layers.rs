@@ -9,6 +9,7 @@ use hako_store::runroot::boot_id;
 
 use crate::backend::{self, Backend, Choice};
 use crate::dirs::Dirs;
+use crate::erofs;
 use crate::error::{At, Error, Result};
 use crate::key::{LayerKey, chain_ids};
 use crate::record::{self, LAYER, Layer};
@@ -101,6 +102,10 @@ impl Snapshotter {
     /// the machine went down did not.
     pub(crate) fn usable(&self, key: &LayerKey) -> Result<bool> {
         let dir = self.dirs.layer(key);
+        // Images that cannot be mounted here (any more) are worth nothing.
+        if erofs::is_image(&dir) && self.backend()?.backend != Backend::Erofs {
+            return Ok(false);
+        }
         let mark = dir.join(UNSYNCED);
         match std::fs::read_link(&mark) {
             Ok(text) => Ok(text.as_os_str() == self.boot()?),
@@ -152,10 +157,10 @@ impl Snapshotter {
             .ok_or_else(|| Error::LayerUnknown(key.to_string()))
     }
 
-    /// Where a layer's tree is.
+    /// Where a layer's tree is, once it is [provided](Snapshotter::provide).
     #[must_use]
     pub fn layer_path(&self, key: &LayerKey) -> PathBuf {
-        self.dirs.layer(key).join("fs")
+        self.dirs.layer(key).join(erofs::TREE)
     }
 
     /// All unpacked layers.

@@ -27,6 +27,7 @@ mod collect;
 mod copy;
 mod delete;
 mod dirs;
+mod erofs;
 mod error;
 mod idmap;
 mod key;

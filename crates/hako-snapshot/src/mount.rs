@@ -59,6 +59,7 @@ impl Snapshotter {
                 why,
             });
         }
+        self.provide(&snapshot.layers)?;
         match snapshot.backend {
             Backend::Plain => self.bind(snapshot, options),
             _ if options.read_only && snapshot.layers.is_empty() => self.bind(snapshot, options),
@@ -314,6 +315,9 @@ mod tests {
                 .count(),
             0
         );
+        for key in &snapshot.layers {
+            snapshots.withdraw(key).unwrap();
+        }
         holder.kill().unwrap();
         holder.wait().unwrap();
     }

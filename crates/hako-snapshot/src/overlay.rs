@@ -66,6 +66,16 @@ pub(crate) struct Failed {
     pub(crate) source: io::Error,
 }
 
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.step, self.source)?;
+        match self.log.as_str() {
+            "" => Ok(()),
+            log => write!(f, " ({log})"),
+        }
+    }
+}
+
 /// A way of telling the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -105,7 +115,7 @@ enum Attempt {
     Failed(Failed),
 }
 
-fn failed(step: &'static str, errno: Errno) -> Failed {
+pub(crate) fn failed(step: &'static str, errno: Errno) -> Failed {
     Failed {
         step,
         log: String::new(),
@@ -236,7 +246,7 @@ fn proc_path(fd: BorrowedFd<'_>) -> CString {
 
 /// What the kernel wrote about a mount that failed: lines such as
 /// `e overlay: …`, one a read (Documentation/filesystems/mount_api.rst).
-fn log(context: &OwnedFd) -> String {
+pub(crate) fn log(context: &OwnedFd) -> String {
     let mut lines = Vec::new();
     let mut buffer = [0u8; 1024];
     while let Ok(n) = rustix::io::read(context, &mut buffer) {

@@ -55,7 +55,10 @@ impl Snapshotter {
         }
         match (backend, layers.last(), &snapshot.root) {
             (Backend::Plain, Some(top), _) => copy::tree(&self.layer_path(top), &upper)?,
-            (_, _, Some(root)) => copy::root_attributes(&self.layer_path(root), &upper)?,
+            (_, _, Some(root)) => {
+                self.provide(std::slice::from_ref(root))?;
+                copy::root_attributes(&self.layer_path(root), &upper)?;
+            }
             _ => {
                 use std::os::unix::fs::PermissionsExt as _;
                 std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(0o755))

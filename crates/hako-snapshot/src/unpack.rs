@@ -1,4 +1,5 @@
-//! From a layer's archive to its directory.
+//! From a layer's archive to its directory: the files themselves, or the archive
+//! and an image over it ([`crate::erofs`]).
 //!
 //! The directory is made in `tmp/`, locked under the layer's chain id: of several
 //! processes that want the same layer one unpacks it, the others wait and find
@@ -10,6 +11,7 @@ use std::io::Read;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use hako_erofs::{Index, Lower};
 use hako_layer::{Applied, Devices, Format, Ids, Options, XattrPrefix};
 use hako_spec::digest::Digest;
 use hako_store::Hasher;
@@ -18,6 +20,7 @@ use crate::ahead::Ahead;
 use crate::backend::Backend;
 use crate::copy;
 use crate::dirs::{Temporary, place};
+use crate::erofs::{self, Below};
 use crate::error::{At, Error, Result};
 use crate::key::LayerKey;
 use crate::layers::{Snapshotter, UNSYNCED};
@@ -64,7 +67,8 @@ impl Snapshotter {
         if let Some(found) = there(stack)? {
             return Ok(found);
         }
-        let plain = self.backend()?.backend == Backend::Plain;
+        let backend = self.backend()?.backend;
+        let plain = backend == Backend::Plain;
         let below = match plain || stack.needs_lower(index) {
             true => Some(stack.below(index)?),
             false => None,
@@ -77,16 +81,21 @@ impl Snapshotter {
         }
         let tree = tmp.path.join("fs");
         std::fs::create_dir(&tree).at("create", &tree)?;
-        let mut job = Job {
+        let job = Job {
             snapshotter: self,
             stack,
             index,
             diff_id,
+            dir: &tmp.path,
             tree: &tree,
         };
         let (key, applied) = match below {
             Some(below) if plain => (LayerKey::plain(chain_id), job.plain(tar, &below)?),
+            Some(below) if backend == Backend::Erofs && self.are_images(&below) => {
+                (LayerKey::chain(chain_id), job.index_over(tar, &below)?)
+            }
             Some(below) => (LayerKey::chain(chain_id), job.over(tar, &below)?),
+            None if backend == Backend::Erofs => job.index(tar, chain_id)?,
             None => job.alone(tar, chain_id)?,
         };
         let layer = Layer {
@@ -106,6 +115,11 @@ impl Snapshotter {
         })
     }
 
+    fn are_images(&self, layers: &[LayerKey]) -> bool {
+        let mut dirs = layers.iter().map(|key| self.dirs.layer(key));
+        dirs.all(|dir| erofs::is_image(&dir))
+    }
+
     /// Gives a finished layer its place.
     fn publish(&self, tmp: Temporary, key: &LayerKey, layer: &Layer) -> Result<()> {
         record::write(&tmp.path.join(LAYER), layer)?;
@@ -120,12 +134,20 @@ impl Snapshotter {
     }
 }
 
+/// Whether it takes something from the layers below.
+fn depends(applied: &Applied) -> bool {
+    let lists = [&applied.implicit, &applied.assumed, &applied.deleted];
+    lists.iter().any(|list| !list.is_empty())
+}
+
 /// One unpacking.
 struct Job<'a> {
     snapshotter: &'a Snapshotter,
     stack: &'a Stack,
     index: usize,
     diff_id: &'a Digest,
+    /// The layer's directory in the making, and its tree.
+    dir: &'a Path,
     tree: &'a Path,
 }
 
@@ -157,10 +179,9 @@ impl Job<'_> {
     /// Without a view of the layers below, which are waited for only if the
     /// archive leaves out directories or deletes something. (A missing entry of
     /// the root is made up for when a container's snapshot is prepared.)
-    fn alone(&mut self, tar: impl Read + Send, chain_id: &Digest) -> Result<(LayerKey, Applied)> {
+    fn alone(&self, tar: impl Read + Send, chain_id: &Digest) -> Result<(LayerKey, Applied)> {
         let mut applied = self.apply(tar, &self.overlay()?)?;
-        let depends = [&applied.implicit, &applied.assumed, &applied.deleted];
-        if depends.iter().all(|list| list.is_empty()) {
+        if !depends(&applied) {
             return Ok((LayerKey::alone(self.diff_id), applied));
         }
         let below = self.open_below(&self.stack.below(self.index)?)?;
@@ -171,8 +192,44 @@ impl Job<'_> {
         Ok((LayerKey::chain(chain_id), applied))
     }
 
+    /// The same as an image.
+    fn index(&self, tar: impl Read + Send, chain_id: &Digest) -> Result<(LayerKey, Applied)> {
+        let mut index = self.read(tar, None)?;
+        if !depends(index.applied()) {
+            return Ok((
+                LayerKey::alone(self.diff_id),
+                erofs::write(self.dir, index)?,
+            ));
+        }
+        let below = self.stack.below(self.index)?;
+        if !self.snapshotter.are_images(&below) {
+            // Seen from directories, it has to be one.
+            self.stack.set_needs_lower(self.index);
+            let diff_id = self.diff_id.clone();
+            return Err(Error::NeedsLower { diff_id });
+        }
+        let below = self.images_below(&below)?;
+        let lower: Vec<Lower<'_>> = below.iter().map(Below::lower).collect();
+        index.inherit(&lower).map_err(|e| self.image_error(e))?;
+        Ok((LayerKey::chain(chain_id), erofs::write(self.dir, index)?))
+    }
+
+    /// As an image, with a view of the layers below.
+    fn index_over(&self, tar: impl Read + Send, below: &[LayerKey]) -> Result<Applied> {
+        let below = self.images_below(below)?;
+        let lower: Vec<Lower<'_>> = below.iter().map(Below::lower).collect();
+        erofs::write(self.dir, self.read(tar, Some(&lower))?)
+    }
+
+    fn read<'l>(&self, tar: impl Read + Send, lower: Option<&'l [Lower<'l>]>) -> Result<Index<'l>> {
+        self.verified(tar, |tar| {
+            erofs::index(self.dir, tar, lower)?.map_err(|e| self.image_error(e))
+        })
+    }
+
     /// With a view of the layers below.
-    fn over(&mut self, tar: impl Read + Send, below: &[LayerKey]) -> Result<Applied> {
+    fn over(&self, tar: impl Read + Send, below: &[LayerKey]) -> Result<Applied> {
+        self.snapshotter.provide(below)?;
         let below = self.open_below(below)?;
         let below: Vec<BorrowedFd<'_>> = below.iter().map(|fd| fd.as_fd()).collect();
         let options = self.overlay()?;
@@ -185,7 +242,7 @@ impl Job<'_> {
     }
 
     /// Onto a copy of all layers below.
-    fn plain(&mut self, tar: impl Read + Send, below: &[LayerKey]) -> Result<Applied> {
+    fn plain(&self, tar: impl Read + Send, below: &[LayerKey]) -> Result<Applied> {
         if let Some(top) = below.last() {
             copy::tree(&self.snapshotter.layer_path(top), self.tree)?;
         }
@@ -194,6 +251,17 @@ impl Job<'_> {
 
     fn apply(&self, tar: impl Read + Send, options: &Options<'_>) -> Result<Applied> {
         let root = place(self.tree)?;
+        self.verified(tar, |tar| {
+            hako_layer::apply(tar, root.as_fd(), options).map_err(|e| self.error(e))
+        })
+    }
+
+    /// Does `work` with the archive, which has to be the layer's.
+    fn verified<T>(
+        &self,
+        tar: impl Read + Send,
+        work: impl FnOnce(&mut Ahead<'_>) -> Result<T>,
+    ) -> Result<T> {
         let failed = |source| Error::Stream {
             diff_id: self.diff_id.clone(),
             source,
@@ -201,8 +269,7 @@ impl Job<'_> {
         std::thread::scope(|scope| {
             let hasher = Hasher::like(self.diff_id);
             let mut tar = Ahead::start(scope, tar, hasher).map_err(failed)?;
-            let applied =
-                hako_layer::apply(&mut tar, root.as_fd(), options).map_err(|e| self.error(e))?;
+            let done = work(&mut tar)?;
             // The digest is over all that comes, archive or not.
             let actual = tar.finish().map_err(failed)?;
             if actual != *self.diff_id {
@@ -211,8 +278,18 @@ impl Job<'_> {
                     actual,
                 });
             }
-            Ok(applied)
+            Ok(done)
         })
+    }
+
+    fn image_error(&self, source: hako_erofs::Error) -> Error {
+        match source {
+            hako_erofs::Error::Layer(source) => self.error(source),
+            source => Error::Image {
+                path: self.dir.to_path_buf(),
+                source,
+            },
+        }
     }
 
     fn error(&self, source: hako_layer::Error) -> Error {
@@ -232,13 +309,22 @@ impl Job<'_> {
 
     /// The trees below, the top one first, none that another one hides.
     fn open_below(&self, below: &[LayerKey]) -> Result<Vec<OwnedFd>> {
-        let mut trees = Vec::new();
+        self.seen(below, |key| place(&self.snapshotter.layer_path(key)))
+    }
+
+    /// The images below, in the same way.
+    fn images_below(&self, below: &[LayerKey]) -> Result<Vec<Below>> {
+        self.seen(below, |key| Below::open(&self.snapshotter.dirs.layer(key)))
+    }
+
+    fn seen<T>(&self, below: &[LayerKey], open: impl Fn(&LayerKey) -> Result<T>) -> Result<Vec<T>> {
+        let mut all = Vec::new();
         for key in below.iter().rev() {
-            trees.push(place(&self.snapshotter.layer_path(key))?);
+            all.push(open(key)?);
             if self.snapshotter.layer(key)?.opaque_root {
                 break;
             }
         }
-        Ok(trees)
+        Ok(all)
     }
 }

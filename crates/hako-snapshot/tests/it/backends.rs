@@ -37,14 +37,15 @@ fn image() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn overlay_is_chosen_here_and_remembered() {
+fn images_are_chosen_here_and_that_is_remembered() {
     let home = home();
-    let choice = home.snapshots.backend().unwrap();
-    assert_eq!(choice.backend, Backend::Overlay, "{}", choice.reason);
+    let snapshots = Snapshotter::open(&home.store, false).unwrap();
+    let choice = snapshots.backend().unwrap();
+    assert_eq!(choice.backend, Backend::Erofs, "{}", choice.reason);
     let memory = home.store.path("snapshots/backend.json");
     let text = std::fs::read_to_string(&memory)
         .unwrap()
-        .replace("\"overlay\"", "\"plain\"");
+        .replace("\"erofs\"", "\"plain\"");
     std::fs::write(&memory, &text).unwrap();
     let again = Snapshotter::open(&home.store, false).unwrap();
     assert_eq!(
@@ -56,7 +57,7 @@ fn overlay_is_chosen_here_and_remembered() {
     for text in [text.replace(&choice.kernel, "0.0.1"), "{".to_owned()] {
         std::fs::write(&memory, text).unwrap();
         let again = Snapshotter::open(&home.store, false).unwrap();
-        assert_eq!(again.backend().unwrap().backend, Backend::Overlay);
+        assert_eq!(again.backend().unwrap().backend, Backend::Erofs);
     }
 }
 

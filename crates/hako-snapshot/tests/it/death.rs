@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use hako_snapshot::Snapshotter;
 use hako_store::Store;
 use hako_store::check::{Options as Check, Problem};
 
-use crate::fixture::{Item, child, dir, errand, file, home, leftovers, tar, unpack};
+use crate::fixture::{Item, child, dir, errand, file, home, leftovers, open, tar, unpack};
 
 fn layers(seed: u64) -> Vec<Vec<u8>> {
     let layer = |name: &str| {
@@ -43,7 +42,7 @@ fn killed_at_random_points() {
             assert!(home.snapshots.remove(&id).unwrap());
         }
         for key in home.snapshots.layers().unwrap() {
-            let tree = home.snapshots.layer_path(&key);
+            let tree = home.tree(&key);
             let files = |name: &str| {
                 std::fs::read_dir(tree.join(name))
                     .map(|dir| dir.count())
@@ -68,7 +67,7 @@ fn killed_at_random_points() {
 fn errand_work() {
     let Some((root, seed)) = errand() else { return };
     let store = Store::open(&root).unwrap();
-    let snapshots = Snapshotter::open(&store, false).unwrap();
+    let snapshots = open(&store);
     let seed: u64 = seed.parse().unwrap();
     for round in 0.. {
         let keys = unpack(&snapshots, &layers(seed * 1000 + round));

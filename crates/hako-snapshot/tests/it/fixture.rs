@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use hako_snapshot::{LayerKey, MountOptions, Snapshot, Snapshotter, Stack};
+use hako_snapshot::{Backend, LayerKey, MountOptions, Snapshot, Snapshotter, Stack};
 use hako_spec::digest::{Algorithm, Digest};
 use hako_store::{Hasher, Store};
 use hako_tar::{Entry, Writer};
@@ -18,10 +18,42 @@ pub(crate) struct Home {
     pub(crate) snapshots: Snapshotter,
 }
 
+impl Home {
+    /// The tree of a layer, to be looked at.
+    pub(crate) fn tree(&self, key: &LayerKey) -> PathBuf {
+        tree(&self.snapshots, key)
+    }
+}
+
+impl Drop for Home {
+    /// Layers are mounted in the store, which is to be removed.
+    fn drop(&mut self) {
+        for key in self.snapshots.layers().unwrap_or_default() {
+            let _ = self.snapshots.withdraw(&key);
+        }
+    }
+}
+
+pub(crate) fn tree(snapshots: &Snapshotter, key: &LayerKey) -> PathBuf {
+    snapshots.provide(std::slice::from_ref(key)).unwrap();
+    snapshots.layer_path(key)
+}
+
+/// These tests are compiled twice, once for each form of layers.
+pub(crate) const BACKEND: Backend = match env!("CARGO_CRATE_NAME").as_bytes() {
+    b"it_overlay" => Backend::Overlay,
+    _ => Backend::Erofs,
+};
+
+pub(crate) fn open(store: &Store) -> Snapshotter {
+    let snapshots = Snapshotter::open(store, false).unwrap();
+    snapshots.with_backend(BACKEND)
+}
+
 pub(crate) fn home() -> Home {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("store")).unwrap();
-    let snapshots = Snapshotter::open(&store, false).unwrap();
+    let snapshots = open(&store);
     Home {
         dir,
         store,

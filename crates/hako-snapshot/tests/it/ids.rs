@@ -48,12 +48,7 @@ fn a_mapping_is_seen_and_what_is_stored_is_not_mapped() {
         .metadata()
         .unwrap();
     assert_eq!((upper.uid(), upper.gid()), (100_005, 100_006));
-    let lower = home
-        .snapshots
-        .layer_path(&keys[0])
-        .join("user")
-        .metadata()
-        .unwrap();
+    let lower = home.tree(&keys[0]).join("user").metadata().unwrap();
     assert_eq!((lower.uid(), lower.gid()), (33, 34));
     // The same layers, unmapped and read-only mapped.
     let other = home.snapshots.prepare("d", &keys).unwrap();

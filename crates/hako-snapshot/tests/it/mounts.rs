@@ -55,7 +55,7 @@ fn whiteouts_hide_and_writes_stay_above() {
         std::fs::write(root.join("etc/stays"), "changed").unwrap();
         std::fs::write(root.join("etc/gone"), "back").unwrap();
     });
-    let lower = home.snapshots.layer_path(&keys[0]).join("etc/stays");
+    let lower = home.tree(&keys[0]).join("etc/stays");
     assert_eq!(std::fs::read_to_string(lower).unwrap(), "2");
     let usage = home.snapshots.usage("c1").unwrap();
     assert!(usage.inodes == 3 && usage.bytes >= 8192, "{usage:?}");

@@ -1,9 +1,10 @@
 //! Many processes and threads.
 
-use hako_snapshot::Snapshotter;
 use hako_store::Store;
 
-use crate::fixture::{Item, child, dir, errand, file, home, leftovers, stack, tar, unpack};
+use crate::fixture::{
+    Item, child, dir, errand, file, home, leftovers, open, stack, tar, tree, unpack,
+};
 
 fn big() -> Vec<Vec<u8>> {
     let layer = |name: &str| {
@@ -50,7 +51,7 @@ fn errand_unpack() {
         return;
     };
     let store = Store::open(&root).unwrap();
-    let snapshots = Snapshotter::open(&store, false).unwrap();
+    let snapshots = open(&store);
     let tars = big();
     let stack = stack(&tars);
     std::thread::scope(|scope| {
@@ -66,7 +67,7 @@ fn errand_unpack() {
         }
     });
     let keys = stack.keys().unwrap();
-    let deep = snapshots.layer_path(&keys[2]).join("one/implicit/deep");
+    let deep = tree(&snapshots, &keys[2]).join("one/implicit/deep");
     assert_eq!(std::fs::read_to_string(deep).unwrap(), "y");
     snapshots.settle(&keys).unwrap();
     let id = format!("c{}", std::process::id());

@@ -1,9 +1,11 @@
-use hako_snapshot::{Error, Stack};
+use hako_snapshot::{Backend, Error, Stack};
 use hako_store::check::Options as Check;
 use hako_store::gc::Options as Gc;
 use hako_store::{Hold, Owner};
 
-use crate::fixture::{apart, digest, dir, file, home, leftovers, link, mode, stack, tar, unpack};
+use crate::fixture::{
+    BACKEND, apart, digest, dir, file, home, leftovers, link, mode, stack, tar, unpack,
+};
 
 const CLEAN: Check = Check {
     deep: true,
@@ -85,7 +87,7 @@ fn a_layer_is_unpacked_once() {
             .unwrap()
             .is_none()
     );
-    assert!(home.snapshots.layer_path(&keys[0]).join("etc/a").exists());
+    assert!(home.tree(&keys[0]).join("etc/a").exists());
 }
 
 #[test]
@@ -107,11 +109,11 @@ fn keys_tell_what_a_layer_depends_on() {
     assert!(one[2].as_str().starts_with("chain-") && one[3].as_str().starts_with("chain-"));
     let mode = |key| {
         use std::os::unix::fs::PermissionsExt as _;
-        let tmp = home.snapshots.layer_path(key).join("tmp");
+        let tmp = home.tree(key).join("tmp");
         tmp.metadata().unwrap().permissions().mode() & 0o7777
     };
     assert_eq!((mode(&one[2]), mode(&two[2])), (0o1777, 0o700));
-    let linked = home.snapshots.layer_path(&one[3]).join("tmp/linked");
+    let linked = home.tree(&one[3]).join("tmp/linked");
     assert_eq!(std::fs::read_to_string(linked).unwrap(), "1");
     assert_eq!(home.snapshots.layers().unwrap().len(), 6);
 }
@@ -172,7 +174,7 @@ fn a_full_disk_is_named_and_leaves_nothing() {
         .unwrap();
         {
             let store = hako_store::Store::open(&dir.path().join("store")).unwrap();
-            let snapshots = hako_snapshot::Snapshotter::open(&store, false).unwrap();
+            let snapshots = crate::fixture::open(&store);
             let layer = tar(&[file("small", "1"), file("usr/big", &"x".repeat(3 << 20))]);
             let error = snapshots.unpack(&stack(std::slice::from_ref(&layer)), 0, layer.as_slice());
             let mut error: &dyn std::error::Error = &error.unwrap_err();
@@ -182,10 +184,10 @@ fn a_full_disk_is_named_and_leaves_nothing() {
                 text = format!("{text}: {error}");
             }
             assert!(text.contains("/snapshots/tmp/unpack-sha256-"), "{text}");
-            assert!(
-                text.contains("usr/big") && text.contains("No space left"),
-                "{text}"
-            );
+            assert!(text.contains("No space left"), "{text}");
+            if BACKEND == Backend::Overlay {
+                assert!(text.contains("usr/big"), "{text}");
+            }
             assert!(snapshots.layers().unwrap().is_empty());
             assert_eq!(leftovers(&store), 0);
             assert!(snapshots.check(CLEAN).unwrap().is_empty());
@@ -203,15 +205,16 @@ fn what_a_power_loss_made_worthless_is_unpacked_anew() {
     let mark = home.store.path(format!("snapshots/layers/{key}/unsynced"));
     std::fs::remove_file(&mark).unwrap();
     std::os::unix::fs::symlink("another-boot", &mark).unwrap();
-    std::fs::write(home.snapshots.layer_path(&key).join("a"), "").unwrap();
+    let lost = match BACKEND {
+        Backend::Erofs => format!("snapshots/layers/{key}/data"),
+        _ => format!("snapshots/layers/{key}/fs/a"),
+    };
+    std::fs::write(home.store.path(lost), "").unwrap();
     let ids = [digest(&layer)];
     assert!(home.snapshots.has(&ids).unwrap().is_none());
     assert_eq!(home.snapshots.check(CLEAN).unwrap().len(), 1);
     unpack(&home.snapshots, std::slice::from_ref(&layer));
-    assert_eq!(
-        std::fs::read(home.snapshots.layer_path(&key).join("a")).unwrap(),
-        b"1"
-    );
+    assert_eq!(std::fs::read(home.tree(&key).join("a")).unwrap(), b"1");
     home.snapshots.settle(std::slice::from_ref(&key)).unwrap();
     assert!(!mark.exists() && mark.symlink_metadata().is_err());
     assert!(home.snapshots.has(&ids).unwrap().is_some());
@@ -273,7 +276,7 @@ fn what_a_killed_unpacking_left_is_not_built_upon() {
     std::fs::create_dir_all(home.store.path(&left).join("fs/etc")).unwrap();
     std::fs::write(home.store.path(&left).join("fs/etc/junk"), "").unwrap();
     let key = unpack(&home.snapshots, &[layer]).remove(0);
-    let names = std::fs::read_dir(home.snapshots.layer_path(&key)).unwrap();
+    let names = std::fs::read_dir(home.tree(&key)).unwrap();
     assert_eq!(
         names.map(|e| e.unwrap().file_name()).collect::<Vec<_>>(),
         ["a"]
