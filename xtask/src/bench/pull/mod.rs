@@ -55,7 +55,8 @@ Pullers:
   buildah, podman
                 'pull' with the storage driver overlay
   containerd    'ctr images pull' with the snapshotter overlayfs
-The last five also as PULLER@SUITE, from a later Debian suite.
+The last four also as PULLER@SUITE, from a later Debian suite (with igzip, which
+containerd 2 uses).
 
 Columns: medians, in parentheses minima. CPU is user and system time of the
 puller's processes and its server; registry is that of the registry; peak is
@@ -73,7 +74,8 @@ Options:
   --image NAME,…  only images whose names contain one of these
   --only NAME,…   only these pullers, besides hako
   --later SUITE   the suite of later versions, or none [testing]
-  --hako PATH     this program (with hako-runtime beside it), nothing is built
+  --hako PATH     this program, with hako-runtime beside it, in place of what is
+                  built
   --json FILE     also write all rounds there
 ";
 
@@ -159,9 +161,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Plan>> {
         bail!("--runs must be at least 1");
     }
     let known = |name: &String| {
-        Kind::ALL
-            .iter()
-            .any(|kind| is_named(std::slice::from_ref(name), *kind, ""))
+        let plain = name.split('@').next();
+        Kind::ALL.iter().any(|kind| plain == Some(kind.name()))
     };
     if let Some(name) = plan.only.iter().find(|name| !known(name)) {
         bail!("--only: no puller is called {name} ('cargo xtask bench-pull --help')");
@@ -169,18 +170,12 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Plan>> {
     Ok(Some(plan))
 }
 
-/// Whether the puller is wanted, by its name with or without the suite.
+/// Whether the puller is among the names: without a suite all versions are.
 fn is_named(only: &[String], kind: Kind, mark: &str) -> bool {
-    let plain = |name: &str| name.split('@').next() == Some(kind.name());
-    let exact = |name: &str| {
-        name.strip_prefix(kind.name())
-            .is_some_and(|rest| rest == mark)
-    };
-    only.iter()
-        .any(|name| match name.contains('@') && !mark.is_empty() {
-            true => exact(name),
-            false => plain(name),
-        })
+    only.iter().any(|name| match name.find('@') {
+        None => name == kind.name(),
+        Some(at) => name.split_at(at) == (kind.name(), mark),
+    })
 }
 
 fn measure(plan: &Plan) -> Result<()> {
@@ -275,11 +270,14 @@ fn rounds(runs: usize, peers: &[Peer], ground: &Ground, image: &Image) -> Result
     );
     registry::warm(&ground.dir.join("registry"))?;
     let mut rows: Vec<(&Peer, Row)> = peers.iter().map(|peer| (peer, Row::new(peer))).collect();
-    for _ in 0..runs {
+    for round in 1..=runs {
         let mut failed = Vec::new();
         for (peer, row) in &mut rows {
             match peer.pull(ground, image) {
-                Ok(taken) => row.rounds.push(taken),
+                Ok(taken) => {
+                    eprintln!("round {round}: {}: {:.2} s", peer.name, taken.wall);
+                    row.rounds.push(taken);
+                }
                 Err(error) if peer.kind == Kind::Hako => return Err(error),
                 Err(error) => {
                     println!("left out: {}: {error:#}", peer.name);
@@ -312,6 +310,7 @@ mod tests {
         let named = |word: &str, mark: &str| is_named(&[word.to_owned()], Kind::Podman, mark);
         assert!(named("podman", "") && named("podman", "@testing"));
         assert!(named("podman@testing", "@testing") && !named("podman@sid", "@testing"));
+        assert!(!named("podman@testing", ""));
         assert!(!named("buildah", "") && !is_named(&["floor-files".into()], Kind::FloorTars, ""));
     }
 }

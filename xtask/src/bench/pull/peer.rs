@@ -126,6 +126,7 @@ impl Peer {
     /// was written before is on the disk when the time starts.
     pub(super) fn pull(&self, ground: &Ground, image: &Image) -> Result<Taken> {
         let store = Store::make(&ground.dir, &ground.stores)?;
+        // Dropped before the store, which it uses.
         let server = match self.kind {
             Kind::Containerd => Some(containerd::start(&self.tools, &store.path)?),
             _ => None,

@@ -6,6 +6,7 @@
 //! ten times the work of making the files.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,8 +19,8 @@ use rustix::mount::{
 
 use crate::command::output;
 
-/// Bytes of the file system; the file has holes.
-const SIZE: u64 = 16 << 30;
+/// Bytes of the file system: more than any puller makes of the largest image.
+const SIZE: u64 = 4 << 30;
 
 /// The place of all stores: below it are the mounts of one after the other,
 /// also where it is mounted a second time. For a mount namespace that nobody
@@ -50,14 +51,9 @@ impl Store {
     /// On `place`, from the file `store.img` in `dir`.
     pub(super) fn make(dir: &Path, place: &Path) -> Result<Store> {
         let image = dir.join("store.img");
-        // Without truncation: who writes to it again finds its blocks there.
-        File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&image)
-            .and_then(|file| file.set_len(SIZE))
-            .with_context(|| image.display().to_string())?;
+        if !image.exists() {
+            fill(&image).with_context(|| image.display().to_string())?;
+        }
         let options = "nodiscard,lazy_itable_init=1,lazy_journal_init=1";
         output(
             Command::new("mkfs.ext4")
@@ -102,6 +98,14 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Makes the file, without holes: the first puller would have to fill them.
+fn fill(image: &Path) -> std::io::Result<()> {
+    let new = image.with_extension("new");
+    let mut zeros = std::io::repeat(0).take(SIZE);
+    std::io::copy(&mut zeros, &mut File::create(&new)?)?;
+    fs::rename(new, image)
 }
 
 /// The mount points at or below `dir`, the oldest first, as mountinfo has them.
