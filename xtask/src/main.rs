@@ -35,6 +35,8 @@ Commands:
   bench     compare the times of two commands
   bench-runtime
             compare the times of OCI runtimes, and of what none can avoid
+  bench-pull
+            compare the times of pulling an image until it is ready to run
   endure    many containers at once, and a runtime that is killed
   help      print this; 'COMMAND --help' tells more
 ";
@@ -63,6 +65,7 @@ fn dispatch() -> anyhow::Result<ExitCode> {
             "bench" => bench::main(parser)?,
             "endure" => endure::main(parser)?,
             "bench-runtime" => bench::runtime::main(parser)?,
+            "bench-pull" => bench::pull::main(parser)?,
             "help" => print!("{HELP}"),
             other => anyhow::bail!("no such command: {other} ('cargo xtask help' lists them)"),
         },

@@ -24,6 +24,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod signal;
 pub mod stub;
+pub mod usage;
 
 use rustix::io::Errno;
 

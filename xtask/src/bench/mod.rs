@@ -4,15 +4,17 @@
 //! pair gives a ratio; medians forgive a run that something else disturbed.
 
 pub(crate) mod bundle;
+pub(crate) mod pull;
 pub(crate) mod runtime;
 
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use lexopt::prelude::*;
 
-use crate::command::split;
+use crate::command::{run, split};
 
 const HELP: &str = "\
 Run two commands by turns and compare their times.
@@ -153,6 +155,27 @@ fn quartiles(values: &[f64]) -> [f64; 3] {
     })
 }
 
+/// The median of values.
+fn median(values: &[f64]) -> f64 {
+    let [_, middle, _] = quartiles(values);
+    middle
+}
+
+/// The median of the rounds' ratios: the machine drifts, each round less.
+fn median_ratio(row: &[f64], to: &[f64]) -> f64 {
+    let ratios: Vec<f64> = row.iter().zip(to).map(|(a, b)| a / b).collect();
+    median(&ratios)
+}
+
+/// Runs this program with `verb` and `words` again, in a mount namespace of
+/// its own: what is mounted there goes with it.
+fn in_own_mounts(verb: &str, words: Vec<OsString>) -> Result<()> {
+    let own = std::env::current_exe().context("find this program")?;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]);
+    run(command.arg(own).arg(verb).args(words))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +189,7 @@ mod tests {
         assert_eq!(quartiles(&[3.0, 1.0, 2.0, 5.0, 4.0]), [2.0, 3.0, 4.0]);
         assert_eq!(quartiles(&[1.0, 2.0]), [1.25, 1.5, 1.75]);
         assert_eq!(quartiles(&[7.0]), [7.0; 3]);
+        assert_eq!(median_ratio(&[1.0, 4.0, 9.0], &[2.0, 4.0, 3.0]), 1.0);
     }
 
     #[test]

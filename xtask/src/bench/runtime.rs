@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use lexopt::prelude::*;
 
-use super::{bundle, quartiles};
+use super::{bundle, in_own_mounts, median, median_ratio};
 use crate::command::{cargo, run};
 use crate::{binaries, privilege, workspace};
 
@@ -91,10 +91,7 @@ pub(crate) fn main(parser: lexopt::Parser) -> Result<()> {
         // The rest in a mount namespace of its own.
         words.extend(["--hako".into(), plan.hako.into()]);
         words.extend(["--floor".into(), plan.floor.into()]);
-        let own = std::env::current_exe().context("find this program")?;
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private"]);
-        return run(command.arg(own).arg("bench-runtime").args(words));
+        return in_own_mounts("bench-runtime", words);
     }
     one_version_of_cgroups()?;
     measure(&plan)
@@ -366,18 +363,13 @@ fn time(command: &mut Command) -> Result<Duration> {
 }
 
 fn print(rows: &[(String, Vec<f64>)]) {
-    let ratio = |row: &[f64], to: &[f64]| {
-        let ratios: Vec<f64> = row.iter().zip(to).map(|(a, b)| a / b).collect();
-        let [_, middle, _] = quartiles(&ratios);
-        middle
-    };
     for (name, row) in rows {
-        let [_, middle, _] = quartiles(row);
+        let middle = median(row);
         let lowest = row.iter().copied().fold(f64::INFINITY, f64::min);
         let others: Vec<String> = rows
             .iter()
             .filter(|(other, _)| other != name)
-            .map(|(other, to)| format!("{:.2} × {other}", ratio(row, to)))
+            .map(|(other, to)| format!("{:.2} × {other}", median_ratio(row, to)))
             .collect();
         println!(
             "{name:>14} {middle:8.2} ({lowest:.2})  {}",
