@@ -180,4 +180,11 @@ mod tests {
             })
         ));
     }
+
+    #[test]
+    fn a_thread_may_hand_an_index_over() {
+        fn sent<T: Send>(_: &T) {}
+        let data = tempfile::tempfile().unwrap();
+        sent(&Index::new(&b""[..], &data, &Options::default()).unwrap());
+    }
 }
