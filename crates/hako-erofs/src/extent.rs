@@ -11,6 +11,10 @@ use crate::format::{BLOCK, BLOCK_BITS, CHUNK_INDEX, HOLE, MAX_CHUNK_BITS};
 /// Most blocks of data: the last number means a hole.
 pub(crate) const MAX_BLOCKS: u64 = HOLE as u64;
 
+/// How many bytes of holes in the copies are as bad as one byte of an index:
+/// they take no room, but there are only so many blocks' numbers.
+const HOLES: u64 = 4096;
+
 /// Most chunks of a file.
 const MAX_CHUNKS: u64 = 1 << 24;
 
@@ -106,7 +110,7 @@ pub(crate) fn map(
         .filter_map(|bits| {
             let (moved, taken) = price(pieces, size, bits);
             let index = chunks(size, bits) * CHUNK_INDEX;
-            (taken <= free).then_some((index + moved, bits))
+            (taken <= free).then_some((index + moved + taken / HOLES, bits))
         })
         .min();
     let Some((_, bits)) = best else {
@@ -276,6 +280,18 @@ mod tests {
         let index = chunks(size, map.bits) * CHUNK_INDEX;
         let moved: u64 = copies.iter().map(|copy| copy.len).sum();
         assert!(index + moved < 120_000, "{index} {moved}");
+    }
+
+    #[test]
+    fn a_layer_has_room_for_many_large_holes() {
+        let pieces = [own(0, 300, 512), own(400 << 30, 300, 812)];
+        let (mut end, mut copies, mut index) = (1000, Vec::new(), 0);
+        for _ in 0..1000 {
+            let map = map(&pieces, 500 << 30, &mut end, &mut copies).unwrap();
+            index += chunks(500 << 30, map.bits) * CHUNK_INDEX;
+        }
+        assert!(index < 64 << 20, "{index}");
+        assert!(end < MAX_BLOCKS / 4, "{end}");
     }
 
     /// Reads a byte through the map, from data of which byte `n` is known by a

@@ -37,7 +37,10 @@ impl<'a> Index<'a> {
     /// [`Error::Data`]; [`Error::TooLarge`]. The file is then to be thrown away.
     pub fn new(tar: impl Read, data: &File, options: &Options<'a>) -> Result<Self, Error> {
         let mut tee = Tee::new(tar, data);
-        let layer = read(&mut tee, options)?;
+        let layer = match read(&mut tee, options) {
+            Ok(layer) => layer,
+            Err(error) => return Err(tee.failed().map_or(error, Error::data("write"))),
+        };
         let len = tee.written();
         Self::finish(layer, data, len)
     }
@@ -158,5 +161,30 @@ impl Read for Ahead<'_> {
         let count = std::os::unix::fs::FileExt::read_at(self.file, buffer, self.at)?;
         self.at += count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_a_broken_archive() {
+        let data = File::options().read(true).write(true).open("/dev/full");
+        let index = Index::new(&[0; 1024][..], &data.unwrap(), &Options::default());
+        assert!(matches!(
+            index.err(),
+            Some(Error::Data {
+                action: "write",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn a_thread_may_hand_an_index_over() {
+        fn sent<T: Send>(_: &T) {}
+        let data = tempfile::tempfile().unwrap();
+        sent(&Index::new(&b""[..], &data, &Options::default()).unwrap());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use hako_layer::lower::{Found, find};
 use hako_layer::name::{bound, join, split};
@@ -46,9 +46,9 @@ pub(crate) struct Layer<'a> {
     pub(crate) copies: BTreeMap<Vec<u8>, Copied>,
     /// Whoever we are, for [`hako_layer::Ids::Squash`].
     own: (u32, u32),
-    root: Rc<Dir>,
+    root: Arc<Dir>,
     /// The directory that was asked for last, by its name in the archive.
-    last: Option<(Vec<u8>, Rc<Dir>)>,
+    last: Option<(Vec<u8>, Arc<Dir>)>,
 }
 
 impl<'a> Layer<'a> {
@@ -67,7 +67,7 @@ impl<'a> Layer<'a> {
             counted: 0,
             copies: BTreeMap::new(),
             own,
-            root: Rc::new(Dir {
+            root: Arc::new(Dir {
                 id: ROOT,
                 real: Vec::new(),
             }),
@@ -131,14 +131,14 @@ impl<'a> Layer<'a> {
         name: &[u8],
         real: Vec<u8>,
         may_inherit: bool,
-    ) -> Result<Rc<Dir>, Error> {
+    ) -> Result<Arc<Dir>, Error> {
         self.book.count(&real, &self.options.limits)?;
         let owner = self.options.ids.stored(0, 0, &real)?.unwrap_or(self.own);
         let id = self.place(implicit(owner), parent, name)?;
         if may_inherit && !self.book.is_hidden(&real) {
             self.book.implicit.insert(real.clone());
         }
-        Ok(Rc::new(Dir { id, real }))
+        Ok(Arc::new(Dir { id, real }))
     }
 
     /// The layers below, if there are any that are known.
@@ -180,7 +180,7 @@ fn implicit((uid, gid): (u32, u32)) -> Node {
 }
 
 impl Target for Layer<'_> {
-    type Dir = Rc<Dir>;
+    type Dir = Arc<Dir>;
 
     fn book(&mut self) -> &mut Book {
         &mut self.book
@@ -190,29 +190,29 @@ impl Target for Layer<'_> {
         &self.options.limits
     }
 
-    fn root(&self) -> Rc<Dir> {
-        Rc::clone(&self.root)
+    fn root(&self) -> Arc<Dir> {
+        Arc::clone(&self.root)
     }
 
-    fn real(dir: &Rc<Dir>) -> &[u8] {
+    fn real(dir: &Arc<Dir>) -> &[u8] {
         &dir.real
     }
 
-    fn ascend(&mut self, dir: &Rc<Dir>) -> Result<Rc<Dir>, Error> {
+    fn ascend(&mut self, dir: &Arc<Dir>) -> Result<Arc<Dir>, Error> {
         let real = split(&dir.real).0.to_vec();
         match self.tree.at(&real) {
-            Some(id) => Ok(Rc::new(Dir { id, real })),
+            Some(id) => Ok(Arc::new(Dir { id, real })),
             None => Err(system("open", &real)(Errno::NOENT)),
         }
     }
 
     fn step(
         &mut self,
-        dir: &Rc<Dir>,
+        dir: &Arc<Dir>,
         name: &[u8],
         entry: &[u8],
         create: bool,
-    ) -> Result<Step<Rc<Dir>>, Error> {
+    ) -> Result<Step<Arc<Dir>>, Error> {
         let real = join(&dir.real, name);
         bound(&real, &self.options.limits)?;
         Self::proper(name, &real)?;
@@ -228,7 +228,7 @@ impl Target for Layer<'_> {
         };
         let node = *self.tree.node(id);
         if node.is_dir() {
-            return Ok(Step::Dir(Rc::new(Dir { id, real })));
+            return Ok(Step::Dir(Arc::new(Dir { id, real })));
         }
         if node.is_symlink() {
             return Ok(Step::Link(self.tree.target(&node).to_vec()));
@@ -250,11 +250,11 @@ impl Target for Layer<'_> {
         path: &[u8],
         entry: &[u8],
         create: bool,
-    ) -> Result<Option<Rc<Dir>>, Error> {
+    ) -> Result<Option<Arc<Dir>>, Error> {
         if let Some((known, dir)) = &self.last
             && known == path
         {
-            return Ok(Some(Rc::clone(dir)));
+            return Ok(Some(Arc::clone(dir)));
         }
         let mut dir = self.root();
         for component in path.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
@@ -263,7 +263,7 @@ impl Target for Layer<'_> {
                 None => return Ok(None),
             }
         }
-        self.last = Some((path.to_vec(), Rc::clone(&dir)));
+        self.last = Some((path.to_vec(), Arc::clone(&dir)));
         Ok(Some(dir))
     }
 
@@ -271,14 +271,14 @@ impl Target for Layer<'_> {
         self.describe(ROOT, entry)
     }
 
-    fn opaque(&mut self, dir: &Rc<Dir>) -> Result<(), Error> {
+    fn opaque(&mut self, dir: &Arc<Dir>) -> Result<(), Error> {
         self.book.not_followed(&dir.real)?;
         self.book.applied.opaque_root |= dir.real.is_empty();
         self.book.opaque.insert(dir.real.clone());
         Ok(())
     }
 
-    fn whiteout(&mut self, dir: &Rc<Dir>, base: &[u8]) -> Result<(), Error> {
+    fn whiteout(&mut self, dir: &Arc<Dir>, base: &[u8]) -> Result<(), Error> {
         let real = join(&dir.real, base);
         self.book.deletable(&real)?;
         match self.tree.lookup(dir.id, base) {
@@ -297,7 +297,7 @@ impl Target for Layer<'_> {
         &mut self,
         _: &mut Reader<R>,
         entry: &Entry,
-        dir: &Rc<Dir>,
+        dir: &Arc<Dir>,
         base: &[u8],
     ) -> Result<(), Error> {
         self.make(entry, dir, base)?;

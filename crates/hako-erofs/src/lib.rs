@@ -9,6 +9,9 @@
 //! code as far as these have nothing to do with directories on disk. Times are
 //! the archive's exactly, and whiteouts are of time 0.
 //!
+//! The tree in memory is small: an archive of 505,000 members took 56 MB at its
+//! peak, and its image has 65 MB (the example `index` measures that).
+//!
 //! What cannot be told without the layers below is as for `apply`:
 //! [`hako_layer::Applied`] lists it, and [`Index::inherit`] completes it. Lower
 //! layers are seen through [`Image`], a reader of these images that needs no

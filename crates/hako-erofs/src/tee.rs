@@ -10,12 +10,8 @@ pub(crate) struct Tee<'a, R> {
     inner: R,
     file: &'a File,
     written: u64,
+    failed: Option<io::Error>,
 }
-
-/// Tells a failure to write from one to read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write the layer's data")]
-struct Unwritten(#[source] io::Error);
 
 impl<'a, R: Read> Tee<'a, R> {
     pub(crate) fn new(inner: R, file: &'a File) -> Self {
@@ -23,6 +19,7 @@ impl<'a, R: Read> Tee<'a, R> {
             inner,
             file,
             written: 0,
+            failed: None,
         }
     }
 
@@ -30,15 +27,22 @@ impl<'a, R: Read> Tee<'a, R> {
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
+
+    /// Why the file could not be written, if that is why reading failed.
+    pub(crate) fn failed(self) -> Option<io::Error> {
+        self.failed
+    }
 }
 
 impl<R: Read> Read for Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         let data = buffer.get(..count).unwrap_or_default();
-        self.file
-            .write_all_at(data, self.written)
-            .map_err(|error| io::Error::new(error.kind(), Unwritten(error)))?;
+        if let Err(error) = self.file.write_all_at(data, self.written) {
+            let kind = error.kind();
+            self.failed = Some(error);
+            return Err(kind.into());
+        }
         self.written += count as u64;
         Ok(count)
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use hako_layer::name::join;
 
-use crate::format::{S_IFDIR, S_IFMT, file_type};
+use crate::format::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, file_type};
 use crate::{Error, Image, Inode, Source};
 
 /// A file met on the way.
@@ -52,5 +52,24 @@ impl<S: Source> Image<S> {
             }
         }
         Ok(())
+    }
+    /// Reads all that there is, and returns the number of names: an image that
+    /// passes can be shown.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Read`].
+    pub fn check(&self) -> Result<u64, Error> {
+        let mut names = 0;
+        self.walk(|visited| {
+            names += 1;
+            let inode = &visited.inode;
+            self.xattrs(inode)?;
+            match inode.mode & S_IFMT {
+                S_IFLNK => self.target(inode).map(drop),
+                S_IFREG => self.extents(inode)?.try_for_each(|extent| extent.map(drop)),
+                _ => Ok(()),
+            }
+        })?;
+        Ok(names)
     }
 }

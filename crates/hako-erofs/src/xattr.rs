@@ -3,7 +3,7 @@
 //! kept once, in the form that it has in the image.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use hako_layer::{Book, Error, quote, system, wanted};
 use rustix::io::Errno;
@@ -26,20 +26,20 @@ pub(crate) const EMPTY: u32 = 0;
 
 /// All xattrs of a layer, and the sets of them that files have.
 pub(crate) struct Table {
-    entries: Vec<Rc<[u8]>>,
-    known: HashMap<Rc<[u8]>, u32>,
-    sets: Vec<Rc<[u32]>>,
-    known_sets: HashMap<Rc<[u32]>, u32>,
+    entries: Vec<Arc<[u8]>>,
+    known: HashMap<Arc<[u8]>, u32>,
+    sets: Vec<Arc<[u32]>>,
+    known_sets: HashMap<Arc<[u32]>, u32>,
     bytes: u64,
 }
 
 impl Table {
     pub(crate) fn new() -> Self {
-        let none: Rc<[u32]> = Rc::new([]);
+        let none: Arc<[u32]> = Arc::new([]);
         Self {
             entries: Vec::new(),
             known: HashMap::new(),
-            sets: vec![Rc::clone(&none)],
+            sets: vec![Arc::clone(&none)],
             known_sets: HashMap::from([(none, EMPTY)]),
             bytes: 0,
         }
@@ -68,12 +68,12 @@ impl Table {
     ) -> Result<u32, Error> {
         let entries = pairs
             .iter()
-            .filter_map(|(name, value)| encode(name, value).map(Rc::from))
+            .filter_map(|(name, value)| encode(name, value).map(Arc::from))
             .collect();
         self.collect(entries, path)
     }
 
-    fn collect(&mut self, mut entries: Vec<Rc<[u8]>>, path: &[u8]) -> Result<u32, Error> {
+    fn collect(&mut self, mut entries: Vec<Arc<[u8]>>, path: &[u8]) -> Result<u32, Error> {
         entries.sort_unstable();
         let size: usize = entries.iter().map(|entry| entry.len()).sum();
         if size > MAX_SET {
@@ -83,13 +83,13 @@ impl Table {
         for entry in entries {
             set.push(self.number(entry, path)?);
         }
-        let set: Rc<[u32]> = set.into();
+        let set: Arc<[u32]> = set.into();
         if let Some(known) = self.known_sets.get(&set) {
             return Ok(*known);
         }
         self.grow(4 * set.len(), path)?;
         let number = self.sets.len() as u32;
-        self.sets.push(Rc::clone(&set));
+        self.sets.push(Arc::clone(&set));
         self.known_sets.insert(set, number);
         Ok(number)
     }
@@ -103,18 +103,18 @@ impl Table {
         path: &[u8],
     ) -> Result<u32, Error> {
         let old = self.set(set).iter();
-        let mut entries: Vec<Rc<[u8]>> = old.map(|number| self.entry(*number).into()).collect();
-        entries.extend(encode(name, value).map(Rc::from));
+        let mut entries: Vec<Arc<[u8]>> = old.map(|number| self.entry(*number).into()).collect();
+        entries.extend(encode(name, value).map(Arc::from));
         self.collect(entries, path)
     }
 
-    fn number(&mut self, entry: Rc<[u8]>, path: &[u8]) -> Result<u32, Error> {
+    fn number(&mut self, entry: Arc<[u8]>, path: &[u8]) -> Result<u32, Error> {
         if let Some(number) = self.known.get(&entry) {
             return Ok(*number);
         }
         self.grow(entry.len(), path)?;
         let number = self.entries.len() as u32;
-        self.entries.push(Rc::clone(&entry));
+        self.entries.push(Arc::clone(&entry));
         self.known.insert(entry, number);
         Ok(number)
     }

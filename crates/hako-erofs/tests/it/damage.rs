@@ -30,9 +30,7 @@ fn read(bytes: &[u8]) -> Result<usize, Error> {
     image.walk(|visited| {
         count += 1;
         assert!(count <= bytes.len(), "more names than bytes");
-        image.xattrs(&visited.inode)?;
         match visited.inode.mode & 0o170_000 {
-            0o120_000 => drop(image.target(&visited.inode)?),
             0o100_000 => {
                 for extent in image.extents(&visited.inode)? {
                     let extent = extent?;
@@ -52,6 +50,7 @@ fn read(bytes: &[u8]) -> Result<usize, Error> {
         }
         Ok(())
     })?;
+    image.check()?;
     Ok(count)
 }
 

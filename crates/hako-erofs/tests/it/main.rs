@@ -4,7 +4,12 @@
 //! they fail without them.
 
 // Helpers outside of #[test] functions are tests, too.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 #[allow(dead_code, reason = "shared with the tests of hako-layer")]
 #[path = "../../../hako-layer/tests/it/archive.rs"]
