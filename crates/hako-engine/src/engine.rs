@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hako_net::Networks;
-use hako_snapshot::Snapshotter;
+use hako_snapshot::{Backend, Snapshotter};
 use hako_spec::id::ContainerId;
 use hako_store::{Database, Owner, Runroot, Store};
 
@@ -25,9 +25,11 @@ pub struct Places {
     pub rootless: bool,
     /// The runtime of containers that name none.
     pub runtime: String,
-    /// The program to execute for policy, with its arguments: `hako internal
-    /// on-event`.
-    pub on_event: Vec<String>,
+    /// How root file systems are made, if not in the first way that works.
+    pub backend: Option<Backend>,
+    /// The program to execute for policy, with its arguments, to which the verb
+    /// is added: `hako internal`.
+    pub internal: Vec<String>,
 }
 
 /// The engine.
@@ -66,7 +68,22 @@ impl Engine {
 
     /// The root file systems.
     pub fn snapshotter(&self) -> Result<Snapshotter> {
-        Ok(Snapshotter::open(&self.store, self.places.rootless)?)
+        Ok(self.open_snapshotter()?)
+    }
+
+    pub(crate) fn open_snapshotter(&self) -> hako_snapshot::Result<Snapshotter> {
+        let snapshotter = Snapshotter::open(&self.store, self.places.rootless)?;
+        Ok(match self.places.backend {
+            Some(backend) => snapshotter.with_backend(backend),
+            None => snapshotter,
+        })
+    }
+
+    /// The command line of the internal verb `verb`.
+    pub(crate) fn internal(&self, verb: &str) -> Vec<String> {
+        let mut command = self.places.internal.clone();
+        command.push(verb.to_owned());
+        command
     }
 
     pub(crate) fn database(&self) -> Result<&Database> {

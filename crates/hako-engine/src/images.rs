@@ -1,6 +1,8 @@
 //! Images by what users call them: looked up, brought, listed, named, removed.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use hako_distribution::auth::Keychain;
@@ -8,6 +10,7 @@ use hako_distribution::client::Options as ClientOptions;
 use hako_distribution::http::Http;
 use hako_distribution::registries::Registries;
 use hako_distribution::{Client, Environment};
+use hako_snapshot::LayerKey;
 use hako_spec::digest::Digest;
 use hako_spec::image::Descriptor;
 use hako_spec::platform::{Platform, rank};
@@ -15,12 +18,27 @@ use hako_spec::reference::Reference;
 use hako_store::gc::Freed;
 use hako_store::names::Filter;
 use hako_store::{Image, Owner, Resolved};
-use hako_transfer::{Context, Policy, Progress, Pulled, Source};
+use hako_transfer::{Context, Options, Policy, Progress, Pulled, Source};
 
 use crate::containers;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::record::Phase;
+
+/// Starts a program that goes on when this one ends.
+fn spawn_apart(program: &str, arguments: &[String]) -> std::io::Result<()> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    // If this one goes on for longer.
+    std::thread::spawn(move || child.wait());
+    Ok(())
+}
 
 /// The result of what hako-transfer does.
 type Transfer<T> = std::result::Result<T, hako_transfer::Error>;
@@ -134,7 +152,7 @@ impl Engine {
                 environment: environment.clone(),
             },
         );
-        let snapshotter = hako_snapshot::Snapshotter::open(&self.store, self.places.rootless)?;
+        let snapshotter = self.open_snapshotter()?;
         let context = Context {
             store: self.store.clone(),
             snapshotter: Some(Arc::new(snapshotter)),
@@ -144,11 +162,42 @@ impl Engine {
             owner: self.places.owner,
             packages: None,
         };
-        let pulled = hako_transfer::pull(source, &context, &how.options).await;
+        let options = Options {
+            durable: self.places.internal.is_empty(),
+            ..how.options.clone()
+        };
+        let pulled = hako_transfer::pull(source, &context, &options).await;
         for text in client.warnings() {
             progress.event(hako_transfer::Event::Warning { text });
         }
+        if let Ok(pulled) = &pulled {
+            self.settle_later(&pulled.layers)?;
+        }
         pulled
+    }
+
+    /// Has a process of its own bring layers to the disk, which nobody has to
+    /// wait for: those that a power loss takes before are pulled again.
+    fn settle_later(&self, layers: &[LayerKey]) -> Transfer<()> {
+        let snapshotter = self.open_snapshotter()?;
+        if !snapshotter.is_unsettled(layers) {
+            return Ok(());
+        }
+        let started = match self.internal("settle").split_first() {
+            Some((program, rest)) => spawn_apart(program, rest).is_ok(),
+            None => false,
+        };
+        if !started {
+            snapshotter.settle(layers)?;
+        }
+        Ok(())
+    }
+
+    /// Brings all layers to the disk for good (`hako internal settle`).
+    ///
+    /// Errors: those of syncfs(2).
+    pub fn settle_layers(&self) -> Result<()> {
+        Ok(self.snapshotter()?.settle_all()?)
     }
 
     /// This owner's images, one entry a name, the newest image first; with

@@ -39,6 +39,7 @@ pub use containers::Filter;
 pub use engine::{Engine, Places};
 pub use error::{Error, Result};
 pub use exec::{Exec, ExecOptions};
+pub use hako_snapshot::Backend;
 pub use id::random_id;
 pub use images::{Bring, ListedImage, Removed};
 pub use logs::{Line, LogOptions, Stream};

@@ -448,7 +448,7 @@ impl Engine {
             } else {
                 Stdin::Closed
             },
-            on_event: self.places.on_event.clone(),
+            on_event: self.internal("on-event"),
             cgroup: None,
             adopt,
             stop_signal: record.stop_signal,

@@ -177,10 +177,30 @@ impl Snapshotter {
         Ok(keys)
     }
 
+    /// [`Snapshotter::settle`] for all layers that there are.
+    ///
+    /// Errors: as there.
+    pub fn settle_all(&self) -> Result<()> {
+        let mut keys = self.layers()?;
+        // Those of another boot are for the check to remove.
+        keys.retain(|key| self.usable(key).unwrap_or(false));
+        self.settle(&keys)
+    }
+
+    /// Whether one of `keys` may not be on the disk yet.
+    #[must_use]
+    pub fn is_unsettled(&self, keys: &[LayerKey]) -> bool {
+        keys.iter().any(|key| {
+            let mark = self.dirs.layer(key).join(UNSYNCED);
+            mark.symlink_metadata().is_ok()
+        })
+    }
+
     /// Brings layers to the disk for good: one syncfs(2), and their marks go.
     ///
     /// A layer that was never settled is unpacked anew after a power loss. The
-    /// end of a pull calls this, before it sets the name.
+    /// end of a pull calls this, before it sets the name, or sees to it that
+    /// somebody does so soon after.
     ///
     /// Errors: those of syncfs(2) and unlink(2).
     pub fn settle(&self, keys: &[LayerKey]) -> Result<()> {

@@ -207,6 +207,29 @@ impl<'a> Blobs<'a> {
             .open(path)
     }
 
+    /// Brings blobs to the disk for good, each once.
+    ///
+    /// Errors: those of open(2) and fsync(2).
+    pub fn sync(&self, digests: &[Digest]) -> Result<()> {
+        let mut paths: Vec<PathBuf> = digests.iter().map(|digest| self.path(digest)).collect();
+        let dirs: Vec<PathBuf> = paths
+            .iter()
+            .filter_map(|path| Some(path.parent()?.to_path_buf()))
+            .collect();
+        paths.extend(dirs);
+        // The files before their directory.
+        let mut done = Vec::new();
+        for path in paths {
+            if !done.contains(&path) {
+                std::fs::File::open(&path)
+                    .and_then(|file| file.sync_all())
+                    .at("sync", &path)?;
+                done.push(path);
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a blob whatever refers to it; `false` when it was not there.
     /// The garbage collection ([`Store::gc`]) is the way that looks first.
     ///

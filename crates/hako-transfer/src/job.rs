@@ -261,16 +261,27 @@ impl<'a> Job<'a> {
                 blocking(move || Ok(store.settings().originals()?)).await?
             }
         };
+        // hako-deb knows an image as made by its layer in the store.
+        let keep = originals == Originals::Keep || matches!(self.source, Source::Deb(_));
+        let durable = self.options.durable || keep;
+        if !durable {
+            // Without its layers an image is pulled again, without its documents
+            // it is nothing. Now, as there is not much else to be written.
+            let store = self.context.store.clone();
+            let documents = [&begin.descriptor, &descriptor, &manifest.config]
+                .map(|document| document.digest.clone());
+            blocking(move || Ok(store.blobs().sync(&documents)?)).await?;
+        }
         let brought = layers::bring(layers::Job {
             fetch: self.fetch.clone(),
             snapshotter: self.context.snapshotter.clone(),
-            // hako-deb knows an image as made by its layer in the store.
-            keep: originals == Originals::Keep || matches!(self.source, Source::Deb(_)),
+            keep,
             downloads: self.options.downloads.max(1),
             layers,
         })
         .await?;
-        self.finish(begin, descriptor, &manifest, brought).await
+        self.finish(begin, descriptor, &manifest, (brought, durable))
+            .await
     }
 
     /// The image's record and names; the names come last.
@@ -279,7 +290,7 @@ impl<'a> Job<'a> {
         begin: Begin,
         descriptor: Descriptor,
         manifest: &Manifest,
-        brought: layers::Brought,
+        (brought, durable): (layers::Brought, bool),
     ) -> Result<Pulled> {
         let names = match &self.options.name {
             Some(name) => vec![name.clone()],
@@ -287,6 +298,7 @@ impl<'a> Job<'a> {
         };
         let (store, owner, lease) = (self.context.store.clone(), self.context.owner, self.lease);
         let snapshotter = self.context.snapshotter.clone();
+        let snapshotter = snapshotter.filter(|_| durable);
         blocking(move || {
             if let Some(snapshotter) = snapshotter {
                 snapshotter.settle(&brought.keys)?;

@@ -65,6 +65,10 @@ pub struct Options {
     pub originals: Option<Originals>,
     /// How many layers are downloaded at once.
     pub downloads: usize,
+    /// Whether the layers are on the disk at the end. If not, the caller sees to
+    /// that ([`Snapshotter::settle`]); those that a power loss took before count
+    /// as absent.
+    pub durable: bool,
 }
 
 impl Default for Options {
@@ -75,6 +79,7 @@ impl Default for Options {
             name: None,
             originals: None,
             downloads: 4,
+            durable: true,
         }
     }
 }

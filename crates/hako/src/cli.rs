@@ -50,6 +50,17 @@ pub(crate) enum LogLevel {
     Debug,
 }
 
+/// How root file systems are made of layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Snapshotter {
+    /// EROFS images over the layers' archives, which are not unpacked.
+    Erofs,
+    /// Overlayfs over directories.
+    Overlay,
+    /// A copy of the files for each container.
+    Plain,
+}
+
 /// Flags of every verb, before or after it.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
@@ -63,6 +74,9 @@ pub(crate) struct Global {
     /// OCI runtime, by name or path [default: hako-runtime]
     #[arg(long, global = true, value_name = "RUNTIME")]
     pub(crate) runtime: Option<String>,
+    /// How root file systems are made [default: the first that works: 'hako info' tells]
+    #[arg(long, global = true, value_name = "KIND", value_enum)]
+    pub(crate) snapshotter: Option<Snapshotter>,
     /// How much is told
     #[arg(
         long,
@@ -263,6 +277,8 @@ pub(crate) enum Internal {
         /// The container
         id: String,
     },
+    /// Bring unpacked layers to the disk
+    Settle,
     /// Write the manual pages into a directory
     Man {
         /// The directory

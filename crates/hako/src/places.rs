@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use hako_distribution::Environment;
 use hako_engine::rootless::{self, Session};
-use hako_engine::{Engine, Places};
+use hako_engine::{Backend, Engine, Places};
 use hako_store::Owner;
 
-use crate::cli::Global;
+use crate::cli::{Global, Snapshotter};
 use crate::error::{CliError, Result};
 
 /// The runtime when none is named.
@@ -40,22 +40,37 @@ pub(crate) fn open(global: Global) -> Result<App> {
     let exe = std::env::current_exe()
         .map_err(|e| CliError::from(e).context("cannot find this program's file"))?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let on_event = [
+    let mut internal = vec![
         text(&exe),
         "--root".to_owned(),
         text(&root),
         "--runroot".to_owned(),
         text(&runroot),
-        "internal".to_owned(),
-        "on-event".to_owned(),
     ];
+    let backend = global.snapshotter.map(|kind| {
+        let (backend, name) = match (kind, session.rootless) {
+            (Snapshotter::Erofs, _) => (Backend::Erofs, "erofs"),
+            (Snapshotter::Overlay, false) => (Backend::Overlay, "overlay"),
+            (Snapshotter::Overlay, true) => (Backend::OverlayUser, "overlay"),
+            (Snapshotter::Plain, _) => (Backend::Plain, "plain"),
+        };
+        internal.extend(["--snapshotter", name].map(str::to_owned));
+        backend
+    });
+    if backend == Some(Backend::Erofs) && session.rootless {
+        return Err(CliError::new(
+            "--snapshotter erofs: a user namespace cannot mount EROFS".to_owned(),
+        ));
+    }
+    internal.push("internal".to_owned());
     let engine = Engine::open(Places {
         root,
         runroot,
         owner: Owner::Cli(session.uid),
         rootless: session.rootless,
         runtime: global.runtime.clone().unwrap_or_else(|| RUNTIME.to_owned()),
-        on_event: on_event.to_vec(),
+        internal,
+        backend,
     })?;
     Ok(App {
         engine,

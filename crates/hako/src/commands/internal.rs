@@ -16,6 +16,12 @@ pub(crate) fn on_event(app: &App, event: &str, id: &str) -> Result {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Brings to the disk what a pull has left to the kernel.
+pub(crate) fn settle(app: &App) -> Result {
+    app.engine.settle_layers()?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Writes a manual page for hako and each of its verbs.
 pub(crate) fn man(dir: &Path) -> Result {
     std::fs::create_dir_all(dir)
