@@ -104,7 +104,20 @@ fn image(bytes: &[u8], data: &File) -> BTreeMap<Vec<u8>, Node> {
     found
 }
 
+/// Makes the checksums of headers right, or few inputs would get far.
+fn summed(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let blocks = bytes.chunks_exact_mut(512);
+    for block in blocks.filter(|block| &block[257..262] == b"ustar") {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    bytes
+}
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let bytes = &summed(bytes)[..];
     let limits = Limits {
         entries: 100,
         bytes: 1 << 20,
