@@ -4,9 +4,12 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use hako_sys::clone::flags::NEWNS;
 use hako_sys::id_map;
+use hako_sys::ns::{FS, unshare};
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, mkdirat, mknodat, openat, setxattr};
 use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, mount_change};
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::{Dirs, place};
@@ -179,7 +182,21 @@ fn try_images(dirs: &Dirs) -> Result<Result<(), String>> {
         let path = tmp.path.join(name);
         std::fs::create_dir(&path).at("create", &path)?;
     }
-    Ok(verdict_on_images(&tmp.path))
+    // In a mount namespace of its own, so that no mount is left behind however
+    // this ends.
+    let verdict = std::thread::scope(|scope| {
+        let apart = || {
+            unshare(NEWNS | FS).map_err(step("a mount namespace"))?;
+            let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+            mount_change("/", private).map_err(step("a private mount namespace"))?;
+            verdict_on_images(&tmp.path)
+        };
+        let thread = scope.spawn(apart);
+        thread
+            .join()
+            .unwrap_or_else(|_| Err("the trial has died".to_owned()))
+    });
+    Ok(verdict)
 }
 
 fn verdict_on_images(tmp: &Path) -> Result<(), String> {
@@ -192,9 +209,7 @@ fn verdict_on_images(tmp: &Path) -> Result<(), String> {
         place(&dir.join(erofs::TREE)).map_err(|e| e.to_string())
     };
     let lower: Result<Vec<OwnedFd>, String> = layers.iter().map(mount).collect();
-    let verdict = lower.and_then(|lower| verdict(tmp, lower, false));
-    layers.iter().for_each(|dir| erofs::detach(dir));
-    verdict
+    verdict(tmp, lower?, false)
 }
 
 /// Mounts two small layers, detached, and looks whether what the layers' form

@@ -107,11 +107,12 @@ impl World {
     /// The text of a file in the highest layer that has it.
     pub fn file(&self, pulled: &Pulled, name: &str) -> Option<Vec<u8>> {
         let snapshotter = self.context.snapshotter.as_ref().unwrap();
-        pulled
-            .layers
-            .iter()
-            .rev()
-            .find_map(|key| std::fs::read(snapshotter.layer_path(key).join(name)).ok())
+        pulled.layers.iter().rev().find_map(|key| {
+            snapshotter.provide(std::slice::from_ref(key)).unwrap();
+            let content = std::fs::read(snapshotter.layer_path(key).join(name));
+            snapshotter.withdraw(key).unwrap();
+            content.ok()
+        })
     }
 }
 

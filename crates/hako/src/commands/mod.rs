@@ -70,7 +70,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result {
         }
         Verb::Bundle(Bundle::Generate(args)) => bundle::generate::run(&cli.global, &args),
         Verb::Version(args) => version::run(&cli.global, &args),
-        Verb::Internal(Internal::Settle) => internal::settle(&open(global)?),
+        Verb::Internal(Internal::Settle) => internal::settle(&open()?),
         Verb::Internal(Internal::OnEvent { event, id }) => {
             internal::on_event(&open()?, &event, &id)
         }
