@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! snapshots/
-//!   layers/<key>/     layer.json, fs/ (the tree), unsynced (until it is on disk)
+//!   layers/<key>/     layer.json, unsynced (until it is on disk), and
+//!                     image.erofs and data (the tar), which are mounted on fs/,
+//!                     or the tree itself in fs/
 //!   active/<id>/      snapshot.json, upper/, work/: what a container writes
 //!   tmp/              everything unfinished, locked by who works on it
 //!   empty/            a lower directory for images without layers
@@ -13,9 +15,8 @@
 //! A layer is unpacked once, into a directory that never changes afterwards and
 //! appears by rename. A snapshot is a writable directory over a stack of
 //! layers; [`Snapshotter::mount`] makes the root file system of it. Three ways
-//! are foreseen and told apart by a trial, never by the kernel's version:
-//! EROFS over the layer's tar (to come; the records have the room for it),
-//! overlay over directories, and plain copies.
+//! are told apart by a trial, never by the kernel's version: overlay over EROFS
+//! images of the layers' tars, overlay over directories, and plain copies.
 //!
 //! Invariant: a layer's directory under `layers/` is whole, and its diff id was
 //! verified. Invariant: what is under `tmp/` and not locked is nobody's.
