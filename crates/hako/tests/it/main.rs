@@ -13,6 +13,7 @@ mod debian;
 mod foreground;
 mod images;
 mod killed;
+mod layers;
 mod lifecycle;
 mod limits;
 mod network;

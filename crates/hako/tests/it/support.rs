@@ -103,6 +103,15 @@ pub(crate) fn image() -> String {
     format!("oci:{}:bb", layout().display())
 }
 
+/// Waits for something.
+pub(crate) fn until(good: impl Fn() -> bool) {
+    let end = Instant::now() + limit();
+    while !good() {
+        assert!(Instant::now() < end, "it does not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// What a command gave.
 #[derive(Debug)]
 pub(crate) struct Result {
