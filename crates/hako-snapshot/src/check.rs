@@ -3,10 +3,21 @@
 use hako_store::check::{Options, Problem};
 use hako_store::lock::{self, Wait};
 
+use crate::erofs::{self, Below};
 use crate::error::{At, Result};
 use crate::key::LayerKey;
 use crate::layers::Snapshotter;
 use crate::record::{self, LAYER, SNAPSHOT, Snapshot};
+
+/// An error with its sources.
+fn told(mut error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    while let Some(source) = error.source() {
+        error = source;
+        text = format!("{text}: {error}");
+    }
+    text
+}
 
 impl Snapshotter {
     /// What is not as it should be under `snapshots/`. With
@@ -36,8 +47,17 @@ impl Snapshotter {
                 problems.push(Problem::Stray { path, removed });
             } else if let Err(error) = self.layer(&key) {
                 problems.push(Problem::Other(error.to_string()));
-            } else if !path.join("fs").is_dir() {
+            } else if !path.join(erofs::TREE).is_dir() {
                 problems.push(Problem::Other(format!("{} has no tree", path.display())));
+            } else if erofs::is_image(&path) {
+                match Below::open(&path) {
+                    Ok(image) if image.is_whole().at("examine", &path)? => {}
+                    Ok(_) => {
+                        let text = format!("the data in {} is cut off", path.display());
+                        problems.push(Problem::Other(text));
+                    }
+                    Err(error) => problems.push(Problem::Other(told(&error))),
+                }
             }
         }
         let active = self.dirs.root.join("active");

@@ -64,6 +64,11 @@ impl Below {
         Ok(Below { image, data })
     }
 
+    /// Whether all the data is there that the image needs.
+    pub(crate) fn is_whole(&self) -> std::io::Result<bool> {
+        Ok(self.data.metadata()?.len() >= self.image.data_len())
+    }
+
     /// As the index of the layer above wants it.
     pub(crate) fn lower(&self) -> Lower<'_> {
         Lower {

@@ -269,6 +269,27 @@ fn collections_take_what_nobody_needs() {
 }
 
 #[test]
+fn images_that_were_damaged_are_told() {
+    if BACKEND != Backend::Erofs {
+        return;
+    }
+    let home = home();
+    let layer = tar(&[dir("./"), file("a", &"1".repeat(5000))]);
+    let key = unpack(&home.snapshots, &[layer]).remove(0);
+    assert!(home.snapshots.check(CLEAN).unwrap().is_empty());
+    let file = |name: &str| home.store.path(format!("snapshots/layers/{key}/{name}"));
+    let told = || format!("{:?}", home.snapshots.check(CLEAN).unwrap());
+    let data = std::fs::read(file("data")).unwrap();
+    std::fs::write(file("data"), &data[..512]).unwrap();
+    assert!(told().contains("is cut off"), "{}", told());
+    std::fs::remove_file(file("data")).unwrap();
+    assert!(told().contains("/data"), "{}", told());
+    std::fs::write(file("data"), data).unwrap();
+    std::fs::write(file("image.erofs"), "no image").unwrap();
+    assert!(told().contains("image.erofs"), "{}", told());
+}
+
+#[test]
 fn what_a_killed_unpacking_left_is_not_built_upon() {
     let home = home();
     let layer = tar(&[dir("./"), file("a", "1")]);
