@@ -112,7 +112,15 @@ pub(crate) fn write(dir: &Path, index: Index<'_>) -> Result<Applied> {
 }
 
 /// Mounts the image of the layer in `dir`, detached.
+///
+/// Files are read past the page cache of the data's file (`directio`) where the
+/// kernel and the store's file system can do that: or each page would be in
+/// memory twice.
 pub(crate) fn mount(dir: &Path) -> Result<OwnedFd, Failed> {
+    mount_with(dir, true).or_else(|_| mount_with(dir, false))
+}
+
+fn mount_with(dir: &Path, direct: bool) -> Result<OwnedFd, Failed> {
     let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|e| failed("open the file system EROFS", e))?;
     let told = |step: &'static str| {
@@ -135,6 +143,9 @@ pub(crate) fn mount(dir: &Path) -> Result<OwnedFd, Failed> {
     set("source", IMAGE).map_err(told("name the image"))?;
     set("device", DATA).map_err(told("name the image's data"))?;
     fsconfig_set_flag(&context, "ro").map_err(told("set an option"))?;
+    if direct {
+        fsconfig_set_flag(&context, "directio").map_err(told("read past the cache"))?;
+    }
     fsconfig_create(&context).map_err(told("create the file system"))?;
     let flags = FsMountFlags::FSMOUNT_CLOEXEC;
     fsmount(&context, flags, MountAttrFlags::MOUNT_ATTR_RDONLY).map_err(told("mount the image"))
