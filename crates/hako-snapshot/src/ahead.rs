@@ -1,5 +1,6 @@
-//! Reads an archive ahead: where it comes from is decompressed and hashed by a
-//! thread of its own, while another one makes the files.
+//! Reads an archive ahead: where it comes from is decompressed by a thread of its
+//! own, which is the most work of all, while another one hashes what has come and
+//! makes the files.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -18,11 +19,13 @@ type Piece = (Vec<u8>, usize);
 
 /// A reader whose source is read by another thread. Dropped, it ends that.
 pub(crate) struct Ahead<'scope> {
+    /// Of all that came from there.
+    hasher: Hasher,
     pieces: Receiver<io::Result<Piece>>,
     back: Sender<Vec<u8>>,
     piece: Piece,
     at: usize,
-    thread: ScopedJoinHandle<'scope, Digest>,
+    thread: ScopedJoinHandle<'scope, ()>,
 }
 
 impl<'scope> Ahead<'scope> {
@@ -36,8 +39,9 @@ impl<'scope> Ahead<'scope> {
         let (back, used) = channel();
         let thread = std::thread::Builder::new()
             .name("layer-archive".to_owned())
-            .spawn_scoped(scope, move || read(source, hasher, &sender, &used))?;
+            .spawn_scoped(scope, move || read(source, &sender, &used))?;
         Ok(Self {
+            hasher,
             pieces,
             back,
             piece: (Vec::new(), 0),
@@ -51,7 +55,8 @@ impl<'scope> Ahead<'scope> {
         while self.next()? {}
         self.thread
             .join()
-            .map_err(|_| io::Error::other("the thread that reads the archive has died"))
+            .map_err(|_| io::Error::other("the thread that reads the archive has died"))?;
+        Ok(self.hasher.finish())
     }
 
     /// Takes the next piece; false at the end.
@@ -60,6 +65,8 @@ impl<'scope> Ahead<'scope> {
             return Ok(false);
         };
         let (used, _) = std::mem::replace(&mut self.piece, next?);
+        self.hasher
+            .update(self.piece.0.get(..self.piece.1).unwrap_or_default());
         let _ = self.back.send(used);
         self.at = 0;
         Ok(true)
@@ -83,22 +90,14 @@ impl Read for Ahead<'_> {
     }
 }
 
-fn read(
-    mut source: impl Read,
-    mut hasher: Hasher,
-    pieces: &SyncSender<io::Result<Piece>>,
-    used: &Receiver<Vec<u8>>,
-) -> Digest {
+fn read(mut source: impl Read, pieces: &SyncSender<io::Result<Piece>>, used: &Receiver<Vec<u8>>) {
     loop {
         let mut buffer = used.try_recv().unwrap_or_default();
         buffer.resize(PIECE, 0);
         let piece = match source.read(&mut buffer) {
             Ok(0) => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Ok(count) => {
-                hasher.update(buffer.get(..count).unwrap_or_default());
-                Ok((buffer, count))
-            }
+            Ok(count) => Ok((buffer, count)),
             Err(error) => Err(error),
         };
         let failed = piece.is_err();
@@ -107,7 +106,6 @@ fn read(
             break;
         }
     }
-    hasher.finish()
 }
 
 #[cfg(test)]
