@@ -42,7 +42,7 @@ impl Snapshotter {
                 });
                 continue;
             };
-            if !self.usable(&key)? {
+            if !self.survived(&key)? {
                 let removed = options.repair && self.remove_worthless(&key)?;
                 problems.push(Problem::Stray { path, removed });
             } else if let Err(error) = self.layer(&key) {

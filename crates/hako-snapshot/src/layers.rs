@@ -98,14 +98,20 @@ impl Snapshotter {
         self.boot()
     }
 
-    /// Whether a layer is there and survived: one that was not synced before
-    /// the machine went down did not.
+    /// Whether a layer is there and of use: an image is not where images cannot
+    /// be mounted (any more).
     pub(crate) fn usable(&self, key: &LayerKey) -> Result<bool> {
-        let dir = self.dirs.layer(key);
-        // Images that cannot be mounted here (any more) are worth nothing.
-        if erofs::is_image(&dir) && self.backend()?.backend != Backend::Erofs {
+        let is_image = erofs::is_image(&self.dirs.layer(key));
+        if is_image && self.backend()?.backend != Backend::Erofs {
             return Ok(false);
         }
+        self.survived(key)
+    }
+
+    /// Whether a layer is there whole: one that was not synced before the
+    /// machine went down is not.
+    pub(crate) fn survived(&self, key: &LayerKey) -> Result<bool> {
+        let dir = self.dirs.layer(key);
         let mark = dir.join(UNSYNCED);
         match std::fs::read_link(&mark) {
             Ok(text) => Ok(text.as_os_str() == self.boot()?),
@@ -183,7 +189,7 @@ impl Snapshotter {
     pub fn settle_all(&self) -> Result<()> {
         let mut keys = self.layers()?;
         // Those of another boot are for the check to remove.
-        keys.retain(|key| self.usable(key).unwrap_or(false));
+        keys.retain(|key| self.survived(key).unwrap_or(false));
         self.settle(&keys)
     }
 

@@ -290,6 +290,31 @@ fn images_that_were_damaged_are_told() {
 }
 
 #[test]
+fn images_are_left_alone_where_they_are_of_no_use() {
+    if BACKEND != Backend::Erofs {
+        return;
+    }
+    let home = home();
+    let layer = tar(&[dir("./"), file("a", "1")]);
+    unpack(&home.snapshots, std::slice::from_ref(&layer));
+    let other = hako_snapshot::Snapshotter::open(&home.store, false)
+        .unwrap()
+        .with_backend(Backend::Overlay);
+    let ids = [digest(&layer)];
+    assert!(other.has(&ids).unwrap().is_none());
+    let repair = Check {
+        repair: true,
+        ..CLEAN
+    };
+    assert!(other.check(repair).unwrap().is_empty());
+    assert!(home.snapshots.has(&ids).unwrap().is_some());
+    // Until the layer is wanted as a directory.
+    let keys = unpack(&other, &[layer]);
+    assert!(other.layer_path(&keys[0]).join("a").exists());
+    assert_eq!(home.snapshots.has(&ids).unwrap(), Some(keys));
+}
+
+#[test]
 fn what_a_killed_unpacking_left_is_not_built_upon() {
     let home = home();
     let layer = tar(&[dir("./"), file("a", "1")]);
