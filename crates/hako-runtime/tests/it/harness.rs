@@ -127,6 +127,14 @@ pub fn copy_program(from: &Path, to: &Path) {
     );
 }
 
+/// The host's mounts, but for those of layers, which tests of other crates make
+/// meanwhile.
+pub fn host_mounts() -> Vec<String> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let lines = text.lines().filter(|line| !line.contains(" - erofs "));
+    lines.map(str::to_owned).collect()
+}
+
 /// A root with busybox in it.
 pub fn make_root(root: &Path) {
     for dir in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home"] {

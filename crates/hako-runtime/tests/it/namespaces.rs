@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::harness::Bundle;
+use crate::harness::{Bundle, host_mounts};
 
 const KINDS: &[(&str, &str)] = &[
     ("pid", "pid"),
@@ -102,13 +102,13 @@ fn a_joined_mount_namespace_keeps_its_root() {
     // The path is one of the host, which that namespace does not have.
     assert!(out.fails().contains("root "), "{out:#?}");
     // The caller's own namespace, by path: nothing of it changes.
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mounts = host_mounts();
     let mut b = b.namespace("mount", Some("/proc/self/ns/mnt"));
     assert_eq!(b.run().ok(), "inner");
     b.args(&["/bin/sleep", "1000"]);
     b.up();
     assert_eq!(b.exec(&["cat", "/here"]).ok(), "inner");
-    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts);
+    assert_eq!(host_mounts(), mounts);
     assert_eq!(
         fs::read_link("/proc/self/root").unwrap().to_str(),
         Some("/")
