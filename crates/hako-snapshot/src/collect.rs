@@ -51,7 +51,10 @@ impl Snapshotter {
         };
         let mut needed = self.in_use()?;
         if !dry_run {
-            for key in self.layers()?.iter().filter(|key| !needed.contains(key)) {
+            // Snapshots in the making have their layers mounted when they need
+            // them, and killed ones never do.
+            let used = self.listed_in(&["active"])?;
+            for key in self.layers()?.iter().filter(|key| !used.contains(key)) {
                 erofs::detach(&self.dirs.layer(key));
             }
         }
@@ -103,8 +106,13 @@ impl Snapshotter {
 
     /// The layers of all snapshots, those being made included.
     pub(crate) fn in_use(&self) -> Result<BTreeSet<LayerKey>> {
+        self.listed_in(&["active", "tmp"])
+    }
+
+    /// The layers of the snapshots in these directories.
+    fn listed_in(&self, dirs: &[&str]) -> Result<BTreeSet<LayerKey>> {
         let mut keys = BTreeSet::new();
-        for dir in ["active", "tmp"] {
+        for dir in dirs {
             let dir = self.dirs.root.join(dir);
             for entry in std::fs::read_dir(&dir).at("list", &dir)? {
                 let path = entry.at("list", &dir)?.path().join(SNAPSHOT);
