@@ -131,13 +131,16 @@ fn mount_with(dir: &Path, direct: bool) -> Result<OwnedFd, Failed> {
             source: e.into(),
         }
     };
-    let set = |key: &str, name: &str| {
+    // The kernel opens what is named when the file system is created.
+    let mut open = Vec::new();
+    let mut set = |key: &str, name: &str| {
         let path = dir.join(name);
         if path.as_os_str().len() <= MAX_VALUE {
             return fsconfig_set_string(&context, key, path.as_os_str().as_bytes());
         }
         let file = File::open(&path).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
         let short = format!("/proc/self/fd/{}", file.as_raw_fd());
+        open.push(file);
         fsconfig_set_string(&context, key, short)
     };
     set("source", IMAGE).map_err(told("name the image"))?;

@@ -170,6 +170,24 @@ fn an_archives_own_overlay_marks_do_nothing() {
     });
 }
 
+/// Longer than the kernel takes the value of an option.
+#[test]
+fn a_store_far_down() {
+    let home = tempfile::tempdir().unwrap();
+    let far = home.path().join("x".repeat(120)).join("y".repeat(120));
+    std::fs::create_dir_all(&far).unwrap();
+    let store = hako_store::Store::open(&far).unwrap();
+    let snapshots = crate::fixture::open(&store);
+    let keys = unpack(&snapshots, &[tar(&[dir("./"), file("a", "far")])]);
+    let snapshot = snapshots.prepare("c", &keys).unwrap();
+    mounted(&snapshots, &snapshot, &RW, |root| {
+        assert_eq!(std::fs::read_to_string(root.join("a")).unwrap(), "far");
+    });
+    for key in keys {
+        snapshots.withdraw(&key).unwrap();
+    }
+}
+
 #[test]
 fn a_detached_mount_that_nobody_attaches_is_gone() {
     let home = home();
