@@ -10,7 +10,7 @@ use hako_distribution::client::Options as ClientOptions;
 use hako_distribution::http::Http;
 use hako_distribution::registries::Registries;
 use hako_distribution::{Client, Environment};
-use hako_snapshot::LayerKey;
+use hako_snapshot::{LayerKey, Snapshotter};
 use hako_spec::digest::Digest;
 use hako_spec::image::Descriptor;
 use hako_spec::platform::{Platform, rank};
@@ -152,10 +152,10 @@ impl Engine {
                 environment: environment.clone(),
             },
         );
-        let snapshotter = self.open_snapshotter()?;
+        let snapshotter = Arc::new(self.open_snapshotter()?);
         let context = Context {
             store: self.store.clone(),
-            snapshotter: Some(Arc::new(snapshotter)),
+            snapshotter: Some(Arc::clone(&snapshotter)),
             client: client.clone(),
             policy: Policy::load(&environment, uid)?,
             progress: Arc::clone(&progress),
@@ -171,15 +171,14 @@ impl Engine {
             progress.event(hako_transfer::Event::Warning { text });
         }
         if let Ok(pulled) = &pulled {
-            self.settle_later(&pulled.layers)?;
+            self.settle_later(&snapshotter, &pulled.layers)?;
         }
         pulled
     }
 
     /// Has a process of its own bring layers to the disk, which nobody has to
     /// wait for: those that a power loss takes before are pulled again.
-    fn settle_later(&self, layers: &[LayerKey]) -> Transfer<()> {
-        let snapshotter = self.open_snapshotter()?;
+    fn settle_later(&self, snapshotter: &Snapshotter, layers: &[LayerKey]) -> Transfer<()> {
         if !snapshotter.is_unsettled(layers) {
             return Ok(());
         }

@@ -129,24 +129,17 @@ pub(crate) fn choose(dirs: &Dirs, rootless: bool) -> Result<Choice> {
 /// The first that works, and why it is that one.
 fn try_all(dirs: &Dirs, rootless: bool) -> Result<(Backend, String)> {
     let works = |what: &str| format!("a trial mount of overlayfs over {what} works");
-    if rootless {
-        return Ok(match trial(dirs, true)? {
-            Ok(()) => (Backend::OverlayUser, works("directories")),
-            Err(why) => (
-                Backend::Plain,
-                format!("overlayfs does not work here: {why}"),
-            ),
-        });
+    let mut directories = (Backend::OverlayUser, works("directories"));
+    if !rootless {
+        let why_not = match try_images(dirs)? {
+            Ok(()) => return Ok((Backend::Erofs, works("EROFS images backed by files"))),
+            Err(why) => why,
+        };
+        directories.0 = Backend::Overlay;
+        directories.1 += &format!(", over EROFS images not: {why_not}");
     }
-    let why_not = match try_images(dirs)? {
-        Ok(()) => return Ok((Backend::Erofs, works("EROFS images backed by files"))),
-        Err(why) => why,
-    };
-    Ok(match trial(dirs, false)? {
-        Ok(()) => (
-            Backend::Overlay,
-            format!("{}, over EROFS images not: {why_not}", works("directories")),
-        ),
+    Ok(match trial(dirs, rootless)? {
+        Ok(()) => directories,
         Err(why) => (
             Backend::Plain,
             format!("overlayfs does not work here: {why}"),
